@@ -1,0 +1,63 @@
+"""The numbers of the front ends and of the networks; nothing else in the project repeats them."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class FrontEndSpec:
+    """How one second of audio becomes the log-mel image that a network takes.
+
+    Source: the Kapre 0.1.4 ``Melspectrogram`` layer as edgel3 0.2.1 configures it.
+    """
+
+    name: str
+    sample_rate: int  # Hz
+    n_fft: int  # samples; also the length of the periodic Hann window
+    hop_length: int  # samples between STFT frames
+    n_mels: int  # HTK mel bands from 0 Hz to sample_rate / 2, Slaney area normalisation, on power
+    amin: float = 1e-10  # floor under the mel magnitude before the logarithm
+    top_db: float = 80.0  # dB kept below the window's maximum
+
+    @property
+    def window_length(self) -> int:
+        """Samples of one embedding window: one second."""
+        return self.sample_rate
+
+    @property
+    def n_frames(self) -> int:
+        """STFT frames of one window, with TensorFlow's 'same' padding."""
+        return -(-self.window_length // self.hop_length)
+
+    @property
+    def pad_left(self) -> int:
+        """Zeros that 'same' padding puts in front of a window, in samples."""
+        total = max((self.n_frames - 1) * self.hop_length + self.n_fft - self.window_length, 0)
+        return total // 2
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """An audio network: 8 convolutions 3x3 in 4 blocks, 2x2 max-pooling between blocks, global max-pooling at the end."""
+
+    frontend: str  # key of FRONTENDS
+    filters: tuple[int, int, int, int, int, int, int, int]  # output channels of each convolution
+    final_activation: bool  # BatchNorm and ReLU after the last convolution
+    batch_norm_epsilon: float = 1e-3
+
+    @property
+    def embedding_dim(self) -> int:
+        return self.filters[-1]
+
+
+FRONTENDS = {
+    "sea": FrontEndSpec("sea", sample_rate=8000, n_fft=1024, hop_length=160, n_mels=64),
+    "sparse": FrontEndSpec("sparse", sample_rate=48000, n_fft=2048, hop_length=242, n_mels=256),
+}
+
+NETWORKS = {
+    "sea-64": NetworkSpec("sea", (32, 32, 64, 64, 128, 128, 64, 64), final_activation=True),
+    "sea-128": NetworkSpec("sea", (32, 32, 64, 64, 128, 128, 128, 128), final_activation=True),
+    "sea-256": NetworkSpec("sea", (32, 32, 64, 64, 128, 128, 256, 256), final_activation=True),
+    "sea-512": NetworkSpec("sea", (64, 64, 128, 128, 256, 256, 512, 512), final_activation=True),
+    "sparse": NetworkSpec("sparse", (64, 64, 128, 128, 256, 256, 512, 512), final_activation=False),
+}

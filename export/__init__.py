@@ -1,0 +1,1 @@
+"""Turn weights into ONNX graphs: from HDF5 directly, or through Keras and tf2onnx."""

@@ -1,0 +1,1 @@
+"""The list of published variants, and the graphs that may be shipped."""
