@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
 """Time of the front end in one thread, as ratios to its peers measured in the same run.
 
-log_mel is compared with scipy.fft.rfft alone on the same float32 frames, with librosa (melspectrogram and power_to_db on
-the same padded windows) and with the float64 oracle of the tests; resample with soxr HQ and, where it is installed, with
-resampy. EDGEL3_ONNX_SIMD chooses the SIMD level. Needs scipy, librosa and soxr.
+log_mel is compared with scipy.fft.rfft alone on the same float32 frames, with librosa (melspectrogram and
+power_to_db on the same padded windows) and with the float64 oracle of the tests; resample with soxr HQ and, where
+it is installed, with resampy. EDGEL3_ONNX_SIMD chooses the SIMD level. Needs scipy, librosa and soxr.
 """
 
+# ruff: noqa: E402 (the numbers of threads must be set before NumPy is imported)
 import os
 
 for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
-    os.environ[variable] = "1"  # before NumPy is imported
+    os.environ[variable] = "1"
 
 import sys
 import time
@@ -35,7 +36,7 @@ SECONDS = 10
 
 
 def fastest(calls: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, float]:
-    """The shortest time of each call in seconds; the calls take turns, so that a busy moment hits them all."""
+    """The shortest time of each call in seconds; they take turns, so that a busy moment hits them all."""
     times = dict.fromkeys(calls, float("inf"))
     for _ in range(rounds):
         for name, call in calls.items():
@@ -46,7 +47,7 @@ def fastest(calls: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> dic
 
 
 def librosa_images(windows: np.ndarray, spec: FrontEndSpec) -> np.ndarray:
-    """The same images by librosa: float32 (count, n_mels, n_frames). Its decibels are 20 log10 where ours are 10."""
+    """The same images by librosa, whose decibels are twice ours: float32 (count, n_mels, n_frames)."""
     images = []
     for window in windows:
         mel = librosa.feature.melspectrogram(

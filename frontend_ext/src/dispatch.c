@@ -1,7 +1,7 @@
 /* Which SIMD levels this machine has.
  *
  * CPUID is asked directly: __builtin_cpu_supports says no to everything in builds by zig, whose run-time library never
- * fills in the model it reads.
+ * fills in the model it reads. A virtual machine takes microseconds to answer, so ask once, not per call.
  */
 #include "kernels.h"
 
