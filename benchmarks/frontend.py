@@ -2,8 +2,8 @@
 """Time of the front end in one thread, as ratios to its peers measured in the same run.
 
 log_mel is compared with scipy.fft.rfft alone on the same float32 frames, with librosa (melspectrogram and
-power_to_db on the same padded windows) and with the float64 oracle of the tests; resample with soxr HQ and, where
-it is installed, with resampy. EDGEL3_ONNX_SIMD chooses the SIMD level. Needs scipy, librosa and soxr.
+power_to_db on the same padded windows) and with the float64 oracle of the tests; resample with soxr HQ and,
+where it is installed, with resampy. EDGEL3_ONNX_SIMD chooses the SIMD level. Needs scipy, librosa and soxr.
 """
 
 # ruff: noqa: E402 (the numbers of threads must be set before NumPy is imported)
