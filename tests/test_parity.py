@@ -2,13 +2,13 @@
 
 import json
 
-import golden
 import numpy as np
 import pytest
 import soundfile
-from parity import least_cosine, relative_error
 
+import golden
 from edgel3_onnx import get_embedding, load_embedding_model
+from parity import least_cosine, relative_error
 
 # A sparse network of random weights is deep in its own noise floor: float32 sums in another order move it by 1e-3.
 LIMITS = {"sea": 1e-4, "sparse": 1e-3, "sparse resampled": 3e-3}
