@@ -101,8 +101,7 @@ def _verified(data: bytes, blob_id: str, location: str) -> bytes:
     if found != blob_id:
         hint = "" if data.startswith(b"\x1f\x8b") else ", not gzip: perhaps a login or error page"
         raise EdgeL3Error(
-            f"{location}: not the published file ({len(data)} bytes{hint}): "
-            f"git blob id {found}, expected {blob_id}"
+            f"{location}: not the published file ({len(data)} bytes{hint}): git blob id {found}, expected {blob_id}"
         )
     return data
 

@@ -92,9 +92,7 @@ def log_mel(
         raise EdgeL3ArgumentError(f"start={start} is beyond the end: the signal has {total} windows")
     count = total - start if count is None else _whole("count", count, 1)
     if count > total - start:
-        raise EdgeL3ArgumentError(
-            f"count={count} from start={start} is beyond the end: the signal has {total} windows"
-        )
+        raise EdgeL3ArgumentError(f"count={count} from start={start} is beyond the end: the signal has {total} windows")
     threads = min(_whole("num_threads", num_threads, 1), count)
     lead = spec.window_length // 2 if center else 0
 

@@ -30,9 +30,7 @@ def cached_path(variant: Variant, precision: str = "fp32", kind: str = "mel") ->
     return graph if fault(graph, _origin_of(variant)) is None else None
 
 
-def embedding_model_path(
-    variant: Variant, *, precision: str = "fp32", kind: str = "mel", verbose: bool = True
-) -> Path:
+def embedding_model_path(variant: Variant, *, precision: str = "fp32", kind: str = "mel", verbose: bool = True) -> Path:
     """The local graph of ``variant``: from the package, the cache, or made now from published weights.
 
     Parameters

@@ -167,9 +167,7 @@ def write_metadata(model: "onnx.ModelProto", metadata: dict[str, Any]) -> None:
     from onnx import helper
 
     others = {entry.key: entry.value for entry in model.metadata_props if entry.key != METADATA_KEY}
-    helper.set_model_props(
-        model, {**others, METADATA_KEY: json.dumps(metadata, sort_keys=True, separators=(",", ":"))}
-    )
+    helper.set_model_props(model, {**others, METADATA_KEY: json.dumps(metadata, sort_keys=True, separators=(",", ":"))})
 
 
 def serialise(model: "onnx.ModelProto") -> bytes:

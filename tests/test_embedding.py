@@ -89,7 +89,7 @@ def test_integer_pcm_gives_the_embedding_of_its_float_copy(dtype, sea64):
     info = np.iinfo(dtype)
     middle = (info.max + info.min + 1) // 2
     scale = (float(info.max) - info.min + 1) / 2
-    pcm = np.round(AUDIO * (scale - 1) + middle).astype(dtype)
+    pcm = np.round(AUDIO.astype(np.float64) * (scale - 1) + middle).astype(dtype)
     as_float = (pcm.astype(np.float64) - middle) / scale
     np.testing.assert_array_equal(embedding_of(pcm, sea64), embedding_of(as_float, sea64))
 
