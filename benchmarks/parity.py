@@ -21,9 +21,8 @@ from edgel3_onnx import EdgeL3Warning, get_embedding, load_embedding_model
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import golden
-from parity import least_cosine, relative_error
-
 from edgel3_onnx.spec import NETWORKS
+from parity import least_cosine, relative_error
 
 
 def golden_cases(folder):
@@ -44,7 +43,7 @@ def reference_cases(reference):
             name, model = "sea-64, published weights", load_embedding_model("sea", 64)
         else:
             name, model = "sparse, random weights", load_embedding_model(weights=reference / entry["weights"])
-        audio, sr = soundfile.read(reference / "audio" / entry["audio"])
+        audio, _ = soundfile.read(reference / "audio" / entry["audio"])
         yield name, model, audio, entry, reference / "embeddings" / entry["file"]
 
 

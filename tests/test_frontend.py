@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-import reference_frontend as oracle
 
+import reference_frontend as oracle
 from edgel3_onnx import frontend
 from edgel3_onnx.exceptions import EdgeL3ArgumentError
 from edgel3_onnx.spec import FRONTENDS
