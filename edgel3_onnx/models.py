@@ -194,7 +194,12 @@ def _open_model(
     fast_math: bool,
 ) -> EmbeddingModel:
     engine = open_engine(
-        path, provider, num_threads=num_threads, provider_options=dict(provider_options), fast_math=fast_math
+        path,
+        provider,
+        num_threads=num_threads,
+        provider_options=dict(provider_options),
+        fast_math=fast_math,
+        pruned=variant.model_type == "sparse",
     )
     metadata = GraphMetadata.read(engine.metadata, path)
     if metadata is not None:

@@ -124,6 +124,7 @@ def open_engine(
     num_threads: int | None = None,
     provider_options: Mapping[str, str] | None = None,
     fast_math: bool = False,
+    pruned: bool = False,
 ) -> Engine:
     """Something that runs the graph at ``path`` on exactly the provider that is named.
 
@@ -139,6 +140,9 @@ def open_engine(
         Passed to the execution provider, such as ``{"gpu_mem_limit": "2147483648"}``.
     fast_math : bool
         Let Arm CPUs with bfloat16 instructions use them for matrix products. Without effect elsewhere.
+    pruned : bool
+        Whether this is a pruned network, for which "auto" prefers the sparse engine to the CPU provider where
+        its density makes that faster.
 
     Raises
     ------
@@ -153,21 +157,21 @@ def open_engine(
     if name != "auto":
         return _open(path, name, num_threads, options, fast_math)
     available = installed_providers()
-    for candidate in (*AUTO_ORDER, "cpu"):
+    for candidate in AUTO_ORDER:
         if candidate not in available:
             continue
         try:
-            engine: Engine = _open(path, candidate, num_threads, options if candidate != "cpu" else {}, fast_math)
+            engine = _open(path, candidate, num_threads, options, fast_math)
         except EdgeL3Error as error:
-            if candidate == "cpu":
-                raise
             logger.info("provider auto: %s", error)
         else:
-            if candidate == "cpu" and faster_than_dense(path):
-                candidate, engine = SPARSE, SparseEngine(path, num_threads)
             logger.info("provider auto: running on %s", candidate)
             return engine
-    raise EdgeL3Error("this ONNX Runtime has no CPU provider; reinstall onnxruntime")
+    if pruned and faster_than_dense(path):
+        logger.info("provider auto: running on %s", SPARSE)
+        return SparseEngine(path, num_threads)
+    logger.info("provider auto: running on cpu")
+    return _open(path, "cpu", num_threads, {}, fast_math)
 
 
 def _open(

@@ -275,9 +275,7 @@ def _check_attributes(node: Any, **expected: Any) -> None:
         raise ValueError(f"{node.op_type} {node.name!r} has no {missing.pop()}")
 
 
-def _convolution(
-    name: str, weight: NDArray[np.float32], bias: NDArray[np.float32] | None = None
-) -> Convolution:
+def _convolution(name: str, weight: NDArray[np.float32], bias: NDArray[np.float32] | None = None) -> Convolution:
     """Pack ``weight`` (cout, cin, 3, 3) and ``bias`` (cout,)."""
     if weight.ndim != 4 or weight.shape[2:] != (3, 3):
         raise ValueError(f"{name!r} has weights of shape {weight.shape}, expected (out, in, 3, 3)")

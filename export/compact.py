@@ -34,9 +34,7 @@ def compact(graph: bytes) -> bytes:
             numpy_helper.from_array(indices.astype(np.int64)),
             list(array.shape),
         )
-        constants.append(
-            helper.make_node("Constant", [], [tensor.name], name=tensor.name, sparse_value=sparse)
-        )
+        constants.append(helper.make_node("Constant", [], [tensor.name], name=tensor.name, sparse_value=sparse))
     nodes = constants + list(model.graph.node)
     del model.graph.node[:], model.graph.initializer[:]
     model.graph.node.extend(nodes)
@@ -49,9 +47,7 @@ def expand(model: "onnx.ModelProto") -> None:
     from onnx import numpy_helper
 
     constants = constant_arrays(model.graph)
-    nodes = [
-        node for node in model.graph.node if node.op_type != "Constant" or node.output[0] not in constants
-    ]
+    nodes = [node for node in model.graph.node if node.op_type != "Constant" or node.output[0] not in constants]
     del model.graph.node[:], model.graph.initializer[:], model.graph.sparse_initializer[:]
     model.graph.node.extend(nodes)
     model.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in constants.items())

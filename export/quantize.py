@@ -61,9 +61,7 @@ def _head(model: "onnx.ModelProto") -> list[str]:
     for node, following in zip(nodes, [*nodes[1:], None], strict=True):
         names.append(node.name)
         if node.op_type == "Conv":
-            return (
-                [*names, following.name] if following is not None and following.op_type == "Relu" else names
-            )
+            return [*names, following.name] if following is not None and following.op_type == "Relu" else names
     raise EdgeL3Error("the graph has no convolution")
 
 
@@ -82,8 +80,7 @@ def _to_int8(model: "onnx.ModelProto", images: npt.NDArray[np.float32]) -> "onnx
 
         def __init__(self) -> None:
             self._batches: Iterator[dict[str, npt.NDArray[np.float32]]] = iter(
-                {model.graph.input[0].name: images[start : start + _BATCH]}
-                for start in range(0, len(images), _BATCH)
+                {model.graph.input[0].name: images[start : start + _BATCH]} for start in range(0, len(images), _BATCH)
             )
 
         def get_next(self) -> dict[str, npt.NDArray[np.float32]] | None:

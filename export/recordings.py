@@ -13,9 +13,7 @@ from edgel3_onnx.spec import FrontEndSpec
 Array = npt.NDArray[np.float32]
 
 
-def read_windows(
-    folder: str | os.PathLike[str], spec: FrontEndSpec, hop_s: float
-) -> Iterator[tuple[str, Array]]:
+def read_windows(folder: str | os.PathLike[str], spec: FrontEndSpec, hop_s: float) -> Iterator[tuple[str, Array]]:
     """Yield per recording in ``folder``, sorted, its name and its windows, float32 (n, sample_rate).
 
     Windows start every ``hop_s`` seconds; the last one is filled up with zeros. Only files that libsndfile

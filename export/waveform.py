@@ -27,9 +27,7 @@ def add_front_end(graph: bytes) -> bytes:
     metadata = read_metadata(model)
     if metadata is None or metadata.get("kind") != "mel":
         found = "none" if metadata is None else repr(metadata.get("kind"))
-        raise EdgeL3Error(
-            f"a front end goes in front of a graph of kind 'mel'; kind in its metadata: {found}"
-        )
+        raise EdgeL3Error(f"a front end goes in front of a graph of kind 'mel'; kind in its metadata: {found}")
     spec = FrontEndSpec(**metadata["frontend"])
     bins = spec.n_fft // 2 + 1
     padding = max((spec.n_frames - 1) * spec.hop_length + spec.n_fft - spec.window_length, 0)
@@ -97,9 +95,7 @@ def add_front_end(graph: bytes) -> bytes:
     nodes += list(model.graph.node)
     del model.graph.node[:], model.graph.input[:]
     model.graph.node.extend(nodes)
-    model.graph.input.append(
-        helper.make_tensor_value_info("audio", TensorProto.FLOAT, ["N", spec.window_length])
-    )
+    model.graph.input.append(helper.make_tensor_value_info("audio", TensorProto.FLOAT, ["N", spec.window_length]))
     model.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in constants.items())
     write_metadata(model, {**metadata, "kind": "waveform"})
     return serialise(model)
