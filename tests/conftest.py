@@ -25,3 +25,34 @@ def reference() -> Path:
     if not folder:
         pytest.skip("needs EDGEL3_ONNX_REFERENCE, a directory of embeddings made by the published edgel3")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def seeded_graph(tmp_path_factory):
+    """A function from a key of spec.NETWORKS to the path of its graph with the seeded weights of the golden data."""
+    import golden
+
+    from edgel3_onnx.export.h5_to_onnx import convert
+    from edgel3_onnx.spec import NETWORKS
+
+    folder = tmp_path_factory.mktemp("graphs")
+
+    def make(name: str) -> Path:
+        path = folder / f"{name}.onnx"
+        if not path.exists():
+            case = next(case for case in golden.cases() if case["network"] == name)
+            h5 = folder / f"{name}.h5"
+            golden.write_h5(h5, golden.weights(case["weights_seed"], NETWORKS[name], case["pruned"]), name)
+            path.write_bytes(convert(h5.read_bytes(), NETWORKS[name], source_file=h5.name, source_sha256="0" * 64))
+            h5.unlink()
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def sea64(seeded_graph):
+    """The sea-64 model with seeded weights."""
+    from edgel3_onnx import load_embedding_model
+
+    return load_embedding_model("sea", 64, weights=seeded_graph("sea-64"), num_threads=1)
