@@ -18,6 +18,7 @@ from typing import NoReturn
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgel3-onnx-tools"
 REQUIREMENTS = ROOT / "tools" / "requirements.txt"
+PIP = [sys.executable, "-m", "pip"]
 
 
 def fail(message: str) -> NoReturn:
@@ -30,7 +31,11 @@ def say(message: str) -> None:
 
 
 def run(
-    command: Sequence[str | Path], *, cwd: Path | None = None, env: Mapping[str, str] | None = None, log: Path | None = None
+    command: Sequence[str | Path],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    log: Path | None = None,
 ) -> None:
     """Run `command` with `env` added to the environment; fail with its last lines if it fails.
 
@@ -86,11 +91,11 @@ def make_venv(folder: Path) -> Path:
 
 
 def reenter_in_venv() -> None:
-    """Start the running script again in the tools' own virtual environment (compiler and auditors), unless it runs there.
+    """Start the running script again in the tools' own virtual environment, unless it runs there already.
 
     The environment is made on first use, and anew when the requirements or the Python that it was made with change.
     """
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - the script may be started by any Python
         fail(f"needs Python 3.11 or later, this is {sys.version.split()[0]}")
     folder = CACHE / f"host-{sysconfig.get_python_version()}"
     if Path(sys.prefix) == folder:

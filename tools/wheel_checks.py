@@ -8,12 +8,14 @@ import zipfile
 from email.parser import BytesParser
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 import toolbox
 from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
 
 MAX_BYTES = 3_000_000
 MAX_GLIBC = (2, 28)  # what ONNX Runtime's own wheels need at least
+TOLERANCE = 1e-4  # of the largest embedding value: the processors' vector units add up in different orders
 MACHINES = {"x86_64": "EM_X86_64", "aarch64": "EM_AARCH64"}
 EXTENSIONS = {
     f"edgel3_onnx/{name}.abi3.so"
@@ -23,6 +25,14 @@ EXTENSIONS = {
 # Graphs whose weights this project trained itself. An export of published weights is never shipped.
 GRAPHS = {"edgel3_onnx/onnx_models/micro.onnx"}
 SUFFIXES = {".py", ".pyi", ".typed", ".json", ".md"}
+
+
+def find(folder: Path, arch: str) -> Path:
+    """The one wheel for `arch` in `folder`."""
+    wheels = sorted(folder.glob(f"edgel3_onnx-*_{arch}.whl"))
+    if len(wheels) != 1:
+        toolbox.fail(f"{len(wheels)} wheels for {arch} in {folder}; run tools/build_wheels first")
+    return wheels[0]
 
 
 def check(wheel: Path, arch: str) -> list[str]:
@@ -40,7 +50,9 @@ def check(wheel: Path, arch: str) -> list[str]:
 
 def check_tags(wheel: Path, arch: str) -> str:
     """The file name and the WHEEL file say cp311-abi3-manylinux_2_N_`arch`, the metadata Python 3.11 and later."""
-    match = re.fullmatch(rf"edgel3_onnx-([^-]+)-cp311-abi3-(manylinux\w+_{arch}(\.manylinux\w+_{arch})*)\.whl", wheel.name)
+    match = re.fullmatch(
+        rf"edgel3_onnx-([^-]+)-cp311-abi3-(manylinux\w+_{arch}(\.manylinux\w+_{arch})*)\.whl", wheel.name
+    )
     if not match:
         toolbox.fail(f"wrong tag: {wheel.name}, expected edgel3_onnx-*-cp311-abi3-manylinux_*_{arch}.whl")
     platforms = match[2].split(".")
@@ -122,4 +134,21 @@ def check_limited_api(wheel: Path) -> str:
     if result.returncode:
         print("\n".join(lines), file=sys.stderr)
         toolbox.fail(f"abi3audit: {wheel.name} is not of the limited API that its tag promises")
-    return "abi3audit: " + " ".join(line.strip() for line in lines if line.strip())
+    return "abi3audit: " + " ".join(" ".join(lines).split()).rpartition(": ")[2]
+
+
+def compare(expected: Path, actual: dict[str, Path]) -> None:
+    """Print how far each embedding of `actual` is from `expected`; fail where it is beyond the tolerance."""
+    wanted = np.load(expected)
+    for level, path in actual.items():
+        given = np.load(path)
+        if given["embedding"].shape != wanted["embedding"].shape or (given["timestamps"] != wanted["timestamps"]).any():
+            toolbox.fail(
+                f"{level}: the embedding has the shape {given['embedding'].shape} or other timestamps than on x86-64"
+            )
+        difference = np.abs(given["embedding"] - wanted["embedding"]).max() / np.abs(wanted["embedding"]).max()
+        print(f"   {level}: {difference:.1e} of the largest value from x86-64, {len(given['timestamps'])} windows")
+        if not difference <= TOLERANCE:
+            toolbox.fail(
+                f"{level}: embeddings differ from those on x86-64 by more than {TOLERANCE} of the largest value"
+            )
