@@ -3,6 +3,7 @@
 import math
 import warnings
 from numbers import Real
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,9 +17,10 @@ MAX_CHANNELS = 32  # an array with more columns than this and than rows is (chan
 
 def check_sample_rate(sr: object) -> float:
     """Return ``sr`` in Hz; EdgeL3ArgumentError unless it is a positive, finite number."""
-    if not isinstance(sr, Real) or isinstance(sr, bool) or not math.isfinite(sr) or sr <= 0:
+    rate = _finite(sr)
+    if rate is None or rate <= 0:
         raise EdgeL3ArgumentError(f"sr must be a positive number of Hz, got {sr!r}")
-    return float(sr)
+    return rate
 
 
 def check_hop_size(hop_size: object, sample_rate: int) -> int:
@@ -26,12 +28,19 @@ def check_hop_size(hop_size: object, sample_rate: int) -> int:
 
     EdgeL3ArgumentError unless ``hop_size`` is a finite number of at least one sample.
     """
-    if not isinstance(hop_size, Real) or isinstance(hop_size, bool) or not math.isfinite(hop_size):
+    seconds = _finite(hop_size)
+    if seconds is None:
         raise EdgeL3ArgumentError(f"hop_size must be a positive number of seconds, got {hop_size!r}")
-    hop_length = int(hop_size * sample_rate)
+    hop_length = int(seconds * sample_rate)
     if hop_length < 1:
         raise EdgeL3ArgumentError(f"hop_size must be at least one sample (1/{sample_rate} s), got {hop_size!r}")
     return hop_length
+
+
+def _finite(value: object) -> float | None:
+    if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value):
+        return None
+    return float(value)
 
 
 def check_long_enough(samples: int, sr: float, sample_rate: int) -> None:
@@ -81,7 +90,7 @@ def to_mono(audio: ArrayLike) -> NDArray[np.float32]:
     return mono
 
 
-def mix_down(array: NDArray[np.generic]) -> NDArray[np.float32]:
+def mix_down(array: NDArray[Any]) -> NDArray[np.float32]:
     """Average (N, C) or take (N,) as it is, in full scale ±1: float32 (N,), contiguous."""
     if array.dtype.kind == "f":
         mono = array if array.ndim == 1 else array.mean(axis=1, dtype=np.float64)

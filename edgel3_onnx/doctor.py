@@ -13,8 +13,7 @@ from edgel3_onnx import frontend
 from edgel3_onnx import weights as store
 from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error
 from edgel3_onnx.registry import Variant, variants
-from edgel3_onnx.session import PROVIDERS, available_cpus, installed_providers, open_engine
-from edgel3_onnx.sparse import SparseEngine
+from edgel3_onnx.session import PROVIDERS, SPARSE, available_cpus, installed_providers, open_engine
 from edgel3_onnx.version import __version__
 
 _PACKAGES = ("numpy", "soundfile", "soxr", "onnx", "h5py", "platformdirs", "tqdm", "pyarrow", "av", "tensorflow")
@@ -126,7 +125,7 @@ def _providers() -> list[str]:
                 works = f"does not load: {error}"
             lines.append(f"provider {name} ({PROVIDERS[name].onnxruntime_name}): {works}")
     missing = [name for name in PROVIDERS if name not in installed_providers()]
-    return [*lines, f"provider {SparseEngine.name}: loads", f"providers not installed: {', '.join(missing)}"]
+    return [*lines, f"provider {SPARSE}: loads", f"providers not installed: {', '.join(missing)}"]
 
 
 def _cache() -> list[str]:

@@ -179,6 +179,6 @@ class EmbeddingStream:
     def _run(self, batches: Iterator[Float32]) -> tuple[Float32, NDArray[np.float64]]:
         parts = [self._model.predict(batch) for batch in batches]
         embedding = np.concatenate(parts) if parts else np.zeros((0, self._model.embedding_dim), np.float32)
-        timestamps = np.arange(self._count, self._count + len(embedding)) * self._hop_size
+        timestamps = np.arange(self._count, self._count + len(embedding), dtype=np.float64) * self._hop_size
         self._count += len(embedding)
         return embedding, timestamps

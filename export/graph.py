@@ -148,6 +148,20 @@ def build_mel_graph(
     return serialise(model)
 
 
+def parse(graph: bytes, source_file: str) -> "onnx.ModelProto":
+    """Read a serialised graph. Raises EdgeL3Error, naming ``source_file``, if it is not an ONNX model."""
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load_model_from_string(graph)
+    except DecodeError as error:
+        raise EdgeL3Error(f"{source_file}: not an ONNX graph, or a truncated one") from error
+    if not model.graph.node:
+        raise EdgeL3Error(f"{source_file}: not an ONNX graph (it has no nodes)")
+    return model
+
+
 def read_metadata(model: "onnx.ModelProto") -> dict[str, Any] | None:
     """What this package wrote about a graph, or None for a graph of other origin."""
     for entry in model.metadata_props:
@@ -167,9 +181,7 @@ def write_metadata(model: "onnx.ModelProto", metadata: dict[str, Any]) -> None:
     from onnx import helper
 
     others = {entry.key: entry.value for entry in model.metadata_props if entry.key != METADATA_KEY}
-    helper.set_model_props(
-        model, {**others, METADATA_KEY: json.dumps(metadata, sort_keys=True, separators=(",", ":"))}
-    )
+    helper.set_model_props(model, {**others, METADATA_KEY: json.dumps(metadata, sort_keys=True, separators=(",", ":"))})
 
 
 def serialise(model: "onnx.ModelProto") -> bytes:

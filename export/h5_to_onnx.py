@@ -32,9 +32,7 @@ def convert(
     that differs is named, with expected and found shape.
     """
     weights = read_weights(data, network, source_file)
-    return build_mel_graph(
-        weights, network, variant=variant, source_file=source_file, source_sha256=source_sha256
-    )
+    return build_mel_graph(weights, network, variant=variant, source_file=source_file, source_sha256=source_sha256)
 
 
 def convert_file(path: str | os.PathLike[str], network: NetworkSpec, *, variant: str | None = None) -> bytes:

@@ -1,9 +1,9 @@
 """The generator of seeded weights and audio gives what the published code was given."""
 
-import golden
 import numpy as np
 import pytest
 
+import golden
 from edgel3_onnx.spec import NETWORKS
 
 

@@ -1,0 +1,269 @@
+"""From a signal to the log-mel images that a network takes, and from one sample rate to another.
+
+The loops are in C (``_frontend``); this module checks arguments and owns the arrays.
+"""
+
+import functools
+import itertools
+import operator
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _frontend
+from .exceptions import EdgeL3ArgumentError, EdgeL3Error
+from .spec import FrontEndSpec
+
+Float32Array = NDArray[np.float32]
+
+SIMD_VARIABLE = "EDGEL3_ONNX_SIMD"
+
+
+def simd_level() -> str:
+    """The instruction set that the C loops use: "baseline", "avx2", "avx512" or "neon".
+
+    The environment variable EDGEL3_ONNX_SIMD forces one; a level that is unknown or that this machine
+    has not raises EdgeL3Error.
+    """
+    wanted = os.environ.get(SIMD_VARIABLE, "")
+    if wanted not in ("", "baseline"):
+        raise EdgeL3Error(f"{SIMD_VARIABLE}={wanted!r} is not available here; choose one of: baseline")
+    return "baseline"
+
+
+def num_windows(n: int, spec: FrontEndSpec, hop_length: int, center: bool = False) -> int:
+    """Windows of a signal of ``n`` samples after centring and padding at the end.
+
+    Parameters
+    ----------
+    n : samples at ``spec.sample_rate``, at least 1
+    hop_length : samples between windows, at least 1
+    center : put ``spec.window_length // 2`` zeros in front
+
+    Raises
+    ------
+    EdgeL3ArgumentError : ``n`` or ``hop_length`` is no whole number of at least 1
+    """
+    length = _whole("n", n, 1) + (spec.window_length // 2 if center else 0)
+    hop_length = _whole("hop_length", hop_length, 1)
+    return 1 + -(-max(length - spec.window_length, 0) // hop_length)
+
+
+def log_mel(
+    audio: Float32Array,
+    spec: FrontEndSpec,
+    *,
+    hop_length: int,
+    center: bool = False,
+    start: int = 0,
+    count: int | None = None,
+    num_threads: int = 1,
+) -> Float32Array:
+    """The log-mel images of a run of windows, as Kapre 0.1.4 computes them for edgel3 0.2.1.
+
+    A window's image depends on its samples only, never on ``start``, ``count`` or ``num_threads``.
+
+    Parameters
+    ----------
+    audio : float32 (n,), contiguous, mono at ``spec.sample_rate``, finite; any gain
+    hop_length : samples between windows, at least 1
+    center : put ``spec.window_length // 2`` zeros in front of the signal
+    start, count : the windows wanted, of ``num_windows(n, spec, hop_length, center)``; default all
+    num_threads : at least 1
+
+    Returns
+    -------
+    float32 (count, 1, n_mels, n_frames), dB below the window's maximum, -top_db to 0
+
+    Raises
+    ------
+    EdgeL3ArgumentError : an argument is not as above
+    MemoryError : no memory for the images or the work space
+    """
+    _check_signal("audio", audio)
+    if audio.shape[0] == 0:
+        raise EdgeL3ArgumentError("audio is empty; at least 1 sample is needed")
+    total = num_windows(audio.shape[0], spec, hop_length, center)
+    start = _whole("start", start, 0)
+    if start >= total:
+        raise EdgeL3ArgumentError(f"start={start} is beyond the end: the signal has {total} windows")
+    count = total - start if count is None else _whole("count", count, 1)
+    if count > total - start:
+        raise EdgeL3ArgumentError(f"count={count} from start={start} is beyond the end: the signal has {total} windows")
+    threads = min(_whole("num_threads", num_threads, 1), count)
+    lead = spec.window_length // 2 if center else 0
+
+    first = max(start * hop_length - lead, 0)
+    _check_finite("audio", audio, first, (start + count - 1) * hop_length - lead + spec.window_length)
+    images = np.empty((count, 1, spec.n_mels, spec.n_frames), np.float32)
+    plan = _plan(spec)
+    if threads == 1:
+        plan.run(audio, images, lead, hop_length, start)
+        return images
+    bounds = [count * k // threads for k in range(threads + 1)]
+    with ThreadPoolExecutor(threads) as pool:
+        parts = [
+            pool.submit(plan.run, audio, images[a:b], lead, hop_length, start + a)
+            for a, b in itertools.pairwise(bounds)
+        ]
+    for part in parts:
+        part.result()
+    return images
+
+
+def resample(audio: Float32Array, sr_orig: float, sr_new: float, method: str = "kaiser_best") -> Float32Array:
+    """A signal at another sample rate.
+
+    Parameters
+    ----------
+    audio : float32 (n,), contiguous, mono, finite
+    sr_orig, sr_new : Hz, above 0; sr_new / sr_orig at least 1 / 512 for ``kaiser_best``
+    method : "kaiser_best", resampy 0.2.2 reproduced, which gives the published embeddings; or "soxr", soxr HQ
+
+    Returns
+    -------
+    float32 (int(n * (sr_new / sr_orig)),)
+
+    Raises
+    ------
+    EdgeL3ArgumentError : an argument is not as above, or so few samples that none is left
+    """
+    resampler = Resampler(sr_orig, sr_new, method)
+    _check_signal("audio", audio)
+    if int(audio.shape[0] * resampler.ratio) < 1:
+        raise EdgeL3ArgumentError(
+            f"audio has {audio.shape[0]} samples, too few to resample from {sr_orig} to {sr_new} Hz"
+        )
+    return np.concatenate([resampler.push(audio), resampler.flush()])
+
+
+class Resampler:
+    """``resample`` block by block, in bounded memory.
+
+    The blocks that ``push`` and ``flush`` return, joined, are what ``resample`` gives for the joined input,
+    to the last bit. After ``flush`` the object is ready for a new signal.
+    """
+
+    def __init__(self, sr_orig: float, sr_new: float, method: str = "kaiser_best") -> None:
+        self.ratio = float(_rate("sr_new", sr_new)) / _rate("sr_orig", sr_orig)
+        if method not in _METHODS:
+            raise EdgeL3ArgumentError(f"method={method!r} is unknown; choose one of: {', '.join(_METHODS)}")
+        if method == "kaiser_best" and self.ratio < 1 / 512:
+            raise EdgeL3ArgumentError(
+                f"sr_orig={sr_orig} is more than 512 times sr_new={sr_new}: too far for kaiser_best"
+            )
+        self._rates = (float(sr_orig), float(sr_new))
+        self._method = method
+        self._reset()
+
+    def push(self, block: Float32Array) -> Float32Array:
+        """The output samples that this block completes.
+
+        Parameters
+        ----------
+        block : float32 (n,), contiguous, mono, finite; n may be 0
+
+        Returns
+        -------
+        float32 (m,)
+        """
+        _check_signal("block", block)
+        _check_finite("block", block, 0, block.shape[0])
+        self._received += block.shape[0]
+        output = self._engine.process(block, False)
+        self._returned += output.shape[0]
+        return output
+
+    def flush(self) -> Float32Array:
+        """The rest of the output: float32 (k,). The signal ends here."""
+        missing = int(self._received * self.ratio) - self._returned
+        tail = self._engine.process(np.empty(0, np.float32), True)[:missing]
+        self._reset()
+        return np.concatenate([tail, np.zeros(missing - tail.shape[0], np.float32)])
+
+    def _reset(self) -> None:
+        self._engine: _Engine = (_Copy if self.ratio == 1 else _METHODS[self._method])(*self._rates)
+        self._received = 0
+        self._returned = 0
+
+
+class _Engine(Protocol):
+    def process(self, block: Float32Array, last: bool) -> Float32Array: ...
+
+
+class _Copy:
+    def __init__(self, sr_orig: float, sr_new: float) -> None:
+        pass
+
+    def process(self, block: Float32Array, last: bool) -> Float32Array:
+        return block.copy()
+
+
+class _KaiserBest:
+    def __init__(self, sr_orig: float, sr_new: float) -> None:
+        self._ratio = sr_new / sr_orig
+        self._state = _frontend.KaiserResampler(self._ratio)
+        self._received = 0
+        self._returned = 0
+
+    def process(self, block: Float32Array, last: bool) -> Float32Array:
+        self._received += block.shape[0]
+        output = np.empty(int(self._received * self._ratio) - self._returned + 1, np.float32)
+        written = self._state.process(block, last, output)
+        self._returned += written
+        return output[:written]
+
+
+class _Soxr:
+    def __init__(self, sr_orig: float, sr_new: float) -> None:
+        import soxr  # type: ignore[import-untyped]
+
+        self._stream: Any = soxr.ResampleStream(sr_orig, sr_new, 1, dtype="float32", quality="HQ")
+
+    def process(self, block: Float32Array, last: bool) -> Float32Array:
+        output: Float32Array = self._stream.resample_chunk(block, last=last)
+        return output
+
+
+_METHODS: dict[str, Any] = {"kaiser_best": _KaiserBest, "soxr": _Soxr}
+
+
+@functools.lru_cache(maxsize=8)
+def _plan(spec: FrontEndSpec) -> _frontend.MelPlan:
+    return _frontend.MelPlan(spec)
+
+
+def _whole(name: str, value: int, least: int) -> int:
+    try:
+        whole = operator.index(value)
+    except TypeError:
+        raise EdgeL3ArgumentError(f"{name}={value!r} is not a whole number") from None
+    if whole < least:
+        raise EdgeL3ArgumentError(f"{name}={whole} is less than {least}")
+    return whole
+
+
+def _rate(name: str, value: float) -> float:
+    if not (isinstance(value, int | float | np.integer | np.floating) and 0 < value < float("inf")):
+        raise EdgeL3ArgumentError(f"{name}={value!r} is not a sample rate in Hz above 0")
+    return value
+
+
+def _check_signal(name: str, signal: Float32Array) -> None:
+    if not isinstance(signal, np.ndarray) or signal.dtype != np.float32:
+        kind = signal.dtype if isinstance(signal, np.ndarray) else type(signal).__name__
+        raise EdgeL3ArgumentError(f"{name} is {kind}; a float32 array is needed")
+    if signal.ndim != 1:
+        raise EdgeL3ArgumentError(f"{name} has shape {signal.shape}; a one-dimensional array is needed")
+    if not signal.flags.c_contiguous:
+        raise EdgeL3ArgumentError(f"{name} is not contiguous; pass numpy.ascontiguousarray of it")
+
+
+def _check_finite(name: str, signal: Float32Array, start: int, stop: int) -> None:
+    finite = np.isfinite(signal[start:stop])
+    if not finite.all():
+        index = start + int(np.argmin(finite))
+        raise EdgeL3ArgumentError(f"{name}[{index}] is {signal[index]}; all samples must be finite")
