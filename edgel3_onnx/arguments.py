@@ -4,8 +4,8 @@ import argparse
 import math
 from collections.abc import Sequence
 
-from edgel3_onnx.outputs import FORMATS
 from edgel3_onnx.metadata import PRECISIONS
+from edgel3_onnx.outputs import FORMATS
 from edgel3_onnx.registry import MODEL_TYPES
 from edgel3_onnx.spec import RESAMPLERS
 from edgel3_onnx.version import __version__
@@ -148,7 +148,9 @@ def _add_output(group: argparse._ArgumentGroup) -> None:
         help="replace existing outputs: the default, except for a parquet dataset",
     )
     group.add_argument("--dry-run", action="store_true", help="only print what would be done")
-    group.add_argument("--report", metavar="FILE", help="write one JSON line per input: status, reason, windows, seconds")
+    group.add_argument(
+        "--report", metavar="FILE", help="write one JSON line per input: status, reason, windows, seconds"
+    )
 
 
 def _add_running(group: argparse._ArgumentGroup) -> None:

@@ -97,7 +97,7 @@ def _end_of_data(file: BinaryIO, size: int, layout: _Chunked) -> int:
 
 
 def is_unknown_length(length: int) -> bool:
-    """Whether a size, in bytes, stands for "not known when the header was written": 0, or as large as 31 or 32 bits go."""
+    """Whether a size, in bytes, means "not known when this was written": 0, or as large as 31 or 32 bits go."""
     return length in (0, 0xFFFFFFFF) or 0x7FFFF000 <= length <= 0x80000000
 
 

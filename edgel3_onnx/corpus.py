@@ -58,7 +58,7 @@ def plan_run(
     seen: set[str] = set()
     linked: list[str] = []
     need_av: list[str] = []
-    for item in map(os.fspath, inputs):
+    for item in [os.fspath(item) for item in inputs]:
         if os.path.isdir(item):
             found = list(_walk(item, recursive, linked, need_av))
             if not found:
@@ -85,9 +85,7 @@ def plan_run(
     return plan
 
 
-def _walk(
-    folder: str, recursive: bool, linked: list[str], need_av: list[str]
-) -> Iterator[tuple[str, str, str | None]]:
+def _walk(folder: str, recursive: bool, linked: list[str], need_av: list[str]) -> Iterator[tuple[str, str, str | None]]:
     """Path, sub-folder below the input, and problem of each file to try in ``folder``, sorted."""
     suffixes = SNDFILE_SUFFIXES | AV_SUFFIXES if has_av() else SNDFILE_SUFFIXES
     waiting = [""]

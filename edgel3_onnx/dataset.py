@@ -100,11 +100,11 @@ class DatasetWriter:
             self._part = None
 
     def _open(self) -> None:
-        import pyarrow.parquet  # type: ignore[import-untyped]
+        from pyarrow import parquet
 
         self._part = PartialFile(os.path.join(self._folder, f"part-{uuid.uuid4().hex}.parquet"))
         try:
-            self._writer = pyarrow.parquet.ParquetWriter(self._part.temporary, self._schema, compression="zstd")
+            self._writer = parquet.ParquetWriter(self._part.temporary, self._schema, compression="zstd")
         except OSError as error:
             part, self._part = self._part, None
             part.discard()
@@ -157,10 +157,10 @@ def read_sources(part: Path) -> list[Metadata]:
         If the part is damaged or not of this package.
     """
     pyarrow = import_pyarrow()
-    import pyarrow.parquet
+    from pyarrow import parquet
 
     try:
-        metadata = pyarrow.parquet.read_metadata(part).metadata or {}
+        metadata = parquet.read_metadata(part).metadata or {}
         sources: list[Metadata] = json.loads(metadata[_KEY])
     except (OSError, ValueError, KeyError, pyarrow.ArrowException) as error:
         raise EdgeL3Error(f"{part}: is no output of edgel3-onnx, or is damaged ({error})") from error

@@ -112,7 +112,7 @@ def embed_files(
         job = started.popleft()
         if not job.skip and job.error is None:
             job.embedding = embedding
-            job.timestamps = np.arange(len(embedding)) * float(options.hop_size)
+            job.timestamps = np.arange(len(embedding), dtype=np.float64) * float(options.hop_size)
         yield job
 
 

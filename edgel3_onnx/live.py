@@ -1,11 +1,11 @@
 """Embeddings of audio that arrives on a pipe: raw PCM, or WAV with whatever length its header claims."""
 
-import json
 import os
 import struct
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from edgel3_onnx.container import is_unknown_length
 from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.streaming import EmbeddingStream
 
-PCM_FORMATS = {"s16le": np.dtype("<i2"), "f32le": np.dtype("<f4")}
+PCM_FORMATS: dict[str, np.dtype[Any]] = {"s16le": np.dtype("<i2"), "f32le": np.dtype("<f4")}
 _READ = 65536  # bytes at a time, at most; a pipe gives what there is
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE  # format tags of WAV
 
@@ -24,7 +24,7 @@ class PcmFormat:
     """Samples as they lie in a byte stream."""
 
     rate: float  # Hz
-    dtype: np.dtype[np.generic] | None  # None: integers of three bytes, little-endian
+    dtype: np.dtype[Any] | None  # None: integers of three bytes, little-endian
     channels: int = 1
     data_bytes: int | None = None  # of all samples, where a header says so
 
@@ -130,7 +130,7 @@ def _parse_format(body: bytes) -> PcmFormat:
     tag, channels, rate, _, _, bits = struct.unpack("<HHIIHH", body[:16])
     if tag == _EXTENSIBLE and len(body) >= 26:
         (tag,) = struct.unpack("<H", body[24:26])
-    known = {
+    known: dict[tuple[int, int], np.dtype[Any] | None] = {
         (_PCM, 8): np.dtype("u1"),
         (_PCM, 16): np.dtype("<i2"),
         (_PCM, 24): None,
@@ -190,4 +190,4 @@ def json_lines(embedding: NDArray[np.float32], timestamps: NDArray[np.float64]) 
     """One JSON object per window; the numbers have as many digits as float32 needs."""
     for row, timestamp in zip(embedding, timestamps, strict=True):
         values = ", ".join(str(value) if np.isfinite(value) else "null" for value in row)
-        yield f'{{"timestamp": {json.dumps(round(float(timestamp), 9))}, "embedding": [{values}]}}'
+        yield f'{{"timestamp": {float(timestamp)!r}, "embedding": [{values}]}}'

@@ -124,7 +124,7 @@ def write_npz(path: str | os.PathLike[str], embedding: Float32, timestamps: Floa
     EdgeL3Error
         If the file cannot be written. What was there before is still there, then.
     """
-    arrays = {
+    arrays: dict[str, NDArray[Any]] = {
         "embedding": embedding,
         "timestamps": timestamps,
         "metadata": np.array(_to_json({**metadata, "windows": len(embedding)})),
@@ -195,6 +195,8 @@ def read_metadata(path: str | os.PathLike[str]) -> Metadata:
 
 def _read_npz(path: str) -> tuple[Float32, Metadata]:
     """All arrays are read, so that the archive's checksums are compared."""
+    if not zipfile.is_zipfile(path):
+        raise ValueError("it is no npz archive")
     with np.load(path, allow_pickle=False) as arrays:
         if "metadata" not in arrays:
             raise ValueError("it has no metadata")

@@ -3,7 +3,7 @@
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
@@ -28,7 +28,7 @@ class _Worker:
     ready: bool = False
 
 
-def work_in_processes(tasks: Iterable[Task], options: RunOptions, count: int) -> Iterator[Record]:
+def work_in_processes(tasks: Iterable[Task], options: RunOptions, count: int) -> Generator[Record, None, None]:
     """As :func:`edgel3_onnx.runner.work`, in ``count`` processes started by spawn.
 
     A process that dies fails the files that it had been given; another takes its place.

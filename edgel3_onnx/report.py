@@ -15,6 +15,7 @@ from edgel3_onnx.corpus import display
 from edgel3_onnx.outputs import open_text
 from edgel3_onnx.runner import Record
 
+
 @dataclass(frozen=True)
 class Summary:
     """What a run came to."""
@@ -29,7 +30,7 @@ class Summary:
     def __str__(self) -> str:
         if self.planned:
             return f"{self.planned} to do, {self.skipped} to skip, {self.failed} failed (dry run)"
-        times = f", {self.audio_seconds / self.elapsed:.1f} times real time" if self.elapsed > 0 else ""
+        times = f", {self.audio_seconds / self.elapsed:.1f} times real time" if self.done else ""
         return (
             f"{self.done} done, {self.skipped} skipped, {self.failed} failed; "
             f"{self.audio_seconds / 3600:.3f} hours of audio in {self.elapsed:.1f} s{times}"

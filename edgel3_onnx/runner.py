@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Protocol
 
@@ -151,7 +151,7 @@ class DatasetSink:
 
 def work(
     model: EmbeddingModel, tasks: Iterable[Task], options: RunOptions, *, show_progress: bool = False
-) -> Iterator[Record]:
+) -> Generator[Record, None, None]:
     """Embed and save the files of ``tasks``.
 
     Yields
@@ -194,7 +194,7 @@ def work(
         sink.abandon()
 
 
-def rehearse(tasks: Iterable[Task], options: RunOptions) -> Iterator[Record]:
+def rehearse(tasks: Iterable[Task], options: RunOptions) -> Generator[Record, None, None]:
     """The records of a run that does nothing. The model is loaded only to tell which outputs may be skipped."""
     sink, common = None, {}
     if options.skip_existing:
