@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edgel3_onnx.exceptions import EdgeL3Error
 
-# A holder that takes this long has been stopped or hangs. The lock only saves work, since files appear whole or not
+# A holder that takes this long has been stopped or hangs. The lock only saves work: files appear whole or not
 # at all, so going on without it is safe.
 LOCK_TIMEOUT_S = 600.0
 _LOCK_POLL_S = 0.05

@@ -1,4 +1,4 @@
-"""Published weight files, from upstream or a mirror, returned only if their git blob id is the expected one."""
+"""Published weight files, from upstream or a mirror, returned only if their git blob id is as expected."""
 
 import hashlib
 import os
@@ -45,9 +45,9 @@ def git_blob_id(data: bytes) -> str:
 def fetch(file: str, blob_id: str, upstream: str, *, verbose: bool) -> bytes:
     """Return the content of the published ``file``.
 
-    Nothing touches the disk, so an interrupted download leaves nothing behind. The environment is read at each
-    call: EDGEL3_ONNX_MIRROR (an http(s) URL, a file URL or a directory) takes the place of ``upstream``, and with
-    EDGEL3_ONNX_OFFLINE only a directory is read. Proxies are taken from the environment as urllib does.
+    Nothing touches the disk, so an interrupted download leaves nothing behind. The environment is read at
+    each call: EDGEL3_ONNX_MIRROR (an http(s) URL, a file URL or a directory) takes the place of ``upstream``;
+    with EDGEL3_ONNX_OFFLINE only a directory is read. Proxies are taken from the environment as urllib does.
 
     Parameters
     ----------

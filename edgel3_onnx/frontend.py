@@ -5,6 +5,7 @@ The loops are in C (``_frontend``); this module checks arguments and owns the ar
 
 import functools
 import itertools
+import math
 import operator
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -20,18 +21,19 @@ from .spec import FrontEndSpec
 Float32Array = NDArray[np.float32]
 
 SIMD_VARIABLE = "EDGEL3_ONNX_SIMD"
+_FINITE_BLOCK = 1 << 18  # samples looked at together, so that no mask of a whole recording is made
 
 
 def simd_level() -> str:
     """The instruction set that the C loops use: "baseline", "avx2", "avx512" or "neon".
 
-    The environment variable EDGEL3_ONNX_SIMD forces one; a level that is unknown or that this machine
-    has not raises EdgeL3Error.
+    It is the best that this machine has, unless the environment variable EDGEL3_ONNX_SIMD names another.
+
+    Raises
+    ------
+    EdgeL3Error : EDGEL3_ONNX_SIMD names a level that is unknown or that this machine has not
     """
-    wanted = os.environ.get(SIMD_VARIABLE, "")
-    if wanted not in ("", "baseline"):
-        raise EdgeL3Error(f"{SIMD_VARIABLE}={wanted!r} is not available here; choose one of: baseline")
-    return "baseline"
+    return _frontend.simd_levels()[_level()]
 
 
 def num_windows(n: int, spec: FrontEndSpec, hop_length: int, center: bool = False) -> int:
@@ -99,7 +101,7 @@ def log_mel(
     first = max(start * hop_length - lead, 0)
     _check_finite("audio", audio, first, (start + count - 1) * hop_length - lead + spec.window_length)
     images = np.empty((count, 1, spec.n_mels, spec.n_frames), np.float32)
-    plan = _plan(spec)
+    plan = _plan(spec, _level())
     if threads == 1:
         plan.run(audio, images, lead, hop_length, start)
         return images
@@ -205,13 +207,13 @@ class _Copy:
 class _KaiserBest:
     def __init__(self, sr_orig: float, sr_new: float) -> None:
         self._ratio = sr_new / sr_orig
-        self._state = _frontend.KaiserResampler(self._ratio)
+        self._state = _frontend.KaiserResampler(_kaiser_filter(sr_orig, sr_new, _level()))
         self._received = 0
         self._returned = 0
 
     def process(self, block: Float32Array, last: bool) -> Float32Array:
         self._received += block.shape[0]
-        output = np.empty(int(self._received * self._ratio) - self._returned + 1, np.float32)
+        output = np.empty(int(self._received * self._ratio) - self._returned, np.float32)
         written = self._state.process(block, last, output)
         self._returned += written
         return output[:written]
@@ -231,9 +233,25 @@ class _Soxr:
 _METHODS: dict[str, Any] = {"kaiser_best": _KaiserBest, "soxr": _Soxr}
 
 
+def _level() -> int:
+    levels = _frontend.simd_levels()
+    wanted = os.environ.get(SIMD_VARIABLE) or levels[-1]
+    if wanted not in levels:
+        raise EdgeL3Error(f"{SIMD_VARIABLE}={wanted!r} is not available here; choose one of: {', '.join(levels)}")
+    return levels.index(wanted)
+
+
 @functools.lru_cache(maxsize=8)
-def _plan(spec: FrontEndSpec) -> _frontend.MelPlan:
-    return _frontend.MelPlan(spec)
+def _plan(spec: FrontEndSpec, level: int) -> _frontend.MelPlan:
+    return _frontend.MelPlan(spec, level)
+
+
+@functools.lru_cache(maxsize=8)
+def _kaiser_filter(sr_orig: float, sr_new: float, level: int) -> _frontend.KaiserFilter:
+    phases = 0  # a ratio of fractional rates has too many to be worth counting
+    if sr_orig.is_integer() and sr_new.is_integer():
+        phases = int(sr_new) // math.gcd(int(sr_orig), int(sr_new))
+    return _frontend.KaiserFilter(sr_new / sr_orig, phases, level)
 
 
 def _whole(name: str, value: int, least: int) -> int:
@@ -263,7 +281,9 @@ def _check_signal(name: str, signal: Float32Array) -> None:
 
 
 def _check_finite(name: str, signal: Float32Array, start: int, stop: int) -> None:
-    finite = np.isfinite(signal[start:stop])
-    if not finite.all():
-        index = start + int(np.argmin(finite))
-        raise EdgeL3ArgumentError(f"{name}[{index}] is {signal[index]}; all samples must be finite")
+    stop = min(stop, signal.shape[0])
+    for first in range(start, stop, _FINITE_BLOCK):
+        finite = np.isfinite(signal[first : min(first + _FINITE_BLOCK, stop)])
+        if not finite.all():
+            index = first + int(np.argmin(finite))
+            raise EdgeL3ArgumentError(f"{name}[{index}] is {signal[index]}; all samples must be finite")

@@ -46,8 +46,8 @@ def embedding_model_path(variant: Variant, *, precision: str = "fp32", kind: str
     Raises
     ------
     EdgeL3Error
-        If the graph is not at hand and cannot be made; the message says what was tried, why that failed, and the
-        ways out.
+        If the graph is not at hand and cannot be made; the message says what was tried, why that failed, and
+        the ways out.
     EdgeL3ArgumentError
         If there is no such precision or kind.
     """
@@ -90,7 +90,7 @@ def convert_file(path: str | os.PathLike[str], network_name: str, precision: str
     digest = hashlib.sha256(data).hexdigest()
     is_hdf5 = data.startswith((_HDF5_MAGIC, _GZIP_MAGIC)) or path.name.lower().endswith((".h5", ".h5.gz"))
     if not is_hdf5 and path.suffix.lower() != ".onnx":
-        raise EdgeL3ArgumentError(f"{path}: neither Keras HDF5 (.h5, .h5.gz) nor ONNX (.onnx)")
+        raise EdgeL3ArgumentError(f"weights: {path} is neither Keras HDF5 (.h5, .h5.gz) nor ONNX (.onnx)")
 
     def cached(precision: str, make: Callable[[], bytes]) -> Path:
         name = _graph_name(f"own-{digest[:16]}-{network_name}", precision, "mel")
@@ -144,18 +144,19 @@ def _convert_published(variant: Variant, verbose: bool) -> bytes:
 
 def _unavailable(variant: Variant, failure: str) -> str:
     graph = cache_dir() / _graph_name(variant.id, "fp32", "mel")
-    packaged = [other.model_type for other in variants().values() if other.packaged]
-    return "\n".join(
-        [
-            f"Cannot get the weights of {variant.id} ({variant.file}). Tried:",
-            f"  {graph}: {fault(graph, _origin_of(variant))}",
-            f"  {failure}",
-            "Ways out:",
-            "  set EDGEL3_ONNX_MIRROR to a directory or an http(s) URL that has this file;",
-            "  give a weight file: --weights FILE, in Python weights=FILE;",
-            f"  copy {graph.parent} from a machine that has this model (EDGEL3_ONNX_CACHE sets the place);",
-            *(f"  use a model that comes with this package: --model-type {name}." for name in packaged),
-        ]
+    ways_out = [
+        "set EDGEL3_ONNX_MIRROR to a directory or an http(s) URL that has this file",
+        "give a weight file: --weights FILE, in Python weights=FILE",
+        f"copy {graph.parent} from a machine that has this model (EDGEL3_ONNX_CACHE sets the place)",
+    ]
+    for other in variants().values():
+        if other.packaged:
+            ways_out.append(f"use the model that comes with this package: --model-type {other.model_type}")
+    return (
+        f"Cannot get the weights of {variant.id} ({variant.file}). Tried:\n"
+        f"  {graph}: {fault(graph, _origin_of(variant))}\n"
+        f"  {failure}\n"
+        "Ways out:\n  " + ";\n  ".join(ways_out) + "."
     )
 
 

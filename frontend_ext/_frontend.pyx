@@ -5,12 +5,23 @@ from libc.stdint cimport int64_t
 cimport _frontend_c as c
 
 
+def simd_levels():
+    """Names of the SIMD levels that this machine has, from the slowest to the fastest."""
+    names = []
+    while c.frontend_level_name(len(names)) is not NULL:
+        names.append(c.frontend_level_name(len(names)).decode())
+    return names
+
+
 cdef class MelPlan:
-    """The tables of one front end, made once; its methods may run in several threads at once."""
+    """The tables of one front end; run may be called in several threads at once.
+
+    level is an index of simd_levels().
+    """
 
     cdef c.mel_plan *plan
 
-    def __cinit__(self, spec):
+    def __cinit__(self, spec, int level):
         cdef c.mel_spec numbers
         numbers.sample_rate = spec.sample_rate
         numbers.n_fft = spec.n_fft
@@ -21,7 +32,7 @@ cdef class MelPlan:
         numbers.pad_left = spec.pad_left
         numbers.amin = spec.amin
         numbers.top_db = spec.top_db
-        self.plan = c.mel_plan_create(&numbers)
+        self.plan = c.mel_plan_create(&numbers, level)
         if self.plan is NULL:
             raise MemoryError
 
@@ -50,13 +61,29 @@ cdef class MelPlan:
             raise MemoryError
 
 
-cdef class KaiserResampler:
-    """State of a kaiser_best resampling; one thread at a time."""
+cdef class KaiserFilter:
+    """The tables of kaiser_best for one ratio of sample rates; phases and level as in frontend.h."""
 
+    cdef c.kaiser_filter *filter
+
+    def __cinit__(self, double ratio, int64_t phases, int level):
+        self.filter = c.kaiser_filter_create(ratio, phases, level)
+        if self.filter is NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        c.kaiser_filter_free(self.filter)
+
+
+cdef class KaiserResampler:
+    """A signal on its way through a filter; one thread at a time."""
+
+    cdef KaiserFilter filter
     cdef c.resampler *state
 
-    def __cinit__(self, double ratio):
-        self.state = c.resampler_create(ratio)
+    def __cinit__(self, KaiserFilter filter not None):
+        self.filter = filter
+        self.state = c.resampler_create(filter.filter)
         if self.state is NULL:
             raise MemoryError
 
@@ -64,9 +91,9 @@ cdef class KaiserResampler:
         c.resampler_free(self.state)
 
     def process(self, const float[::1] block, bint last, float[::1] output):
-        """Writes complete output samples and returns their number; output must be long enough."""
+        """Writes complete output samples and returns their number; frontend.h says how long output must be."""
         cdef const float *samples = &block[0] if block.shape[0] else NULL
-        cdef float *target = &output[0]
+        cdef float *target = &output[0] if output.shape[0] else NULL
         cdef int64_t written
         with nogil:
             written = c.resampler_process(self.state, samples, block.shape[0], last, target)

@@ -23,13 +23,19 @@ cdef extern from "frontend.h" nogil:
     ctypedef struct mel_plan:
         pass
 
-    mel_plan *mel_plan_create(const mel_spec *spec)
+    mel_plan *mel_plan_create(const mel_spec *spec, int level)
     void mel_plan_free(mel_plan *plan)
     int mel_run(const mel_plan *plan, const mel_request *request, float *images)
 
     ctypedef struct resampler:
         pass
 
-    resampler *resampler_create(double ratio)
+    ctypedef struct kaiser_filter:
+        pass
+
+    kaiser_filter *kaiser_filter_create(double ratio, int64_t phases, int level)
+    void kaiser_filter_free(kaiser_filter *filter)
+    resampler *resampler_create(const kaiser_filter *filter)
     void resampler_free(resampler *state)
     int64_t resampler_process(resampler *state, const float *block, int64_t length, int last, float *output)
+    const char *frontend_level_name(int index)

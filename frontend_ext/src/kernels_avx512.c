@@ -1,0 +1,41 @@
+/* AVX-512: eight doubles, sixteen floats. */
+#include "kernels.h"
+
+#ifdef HAVE_X86_LEVELS
+#include <immintrin.h>
+
+#define TARGET __attribute__((target("avx512f,avx512dq,avx512vl,avx2,fma")))
+#define KERNELS kernels_avx512
+#define LEVEL_NAME "avx512"
+typedef __m512d vec;
+typedef __m512 fvec;
+#define LANES 8
+#define FLOAT_LANES 16
+#define FMA(a, b, c) _mm512_fmadd_pd(a, b, c)
+#define FNMA(a, b, c) _mm512_fnmadd_pd(a, b, c)
+#define FLOAT_FMA(a, b, c) _mm512_fmadd_ps(a, b, c)
+
+/* Four samples of lanes l and l + 4, side by side. */
+INLINE TARGET __m256 load_pair(const float *const *frames, int lane, int at)
+{
+    __m256 low = _mm256_castps128_ps256(_mm_loadu_ps(frames[lane] + at));
+    return _mm256_insertf128_ps(low, _mm_loadu_ps(frames[lane + 4] + at), 1);
+}
+
+/* Eight samples of every frame, from sample at on: samples[i] holds sample at + i of all frames. */
+INLINE TARGET void load_samples(const float *const *frames, int at, vec *samples)
+{
+    for (int half = 0; half < 8; half += 4) {
+        __m256 a = load_pair(frames, 0, at + half), b = load_pair(frames, 1, at + half);
+        __m256 c = load_pair(frames, 2, at + half), d = load_pair(frames, 3, at + half);
+        __m256 ab = _mm256_unpacklo_ps(a, b), cd = _mm256_unpacklo_ps(c, d);
+        __m256 AB = _mm256_unpackhi_ps(a, b), CD = _mm256_unpackhi_ps(c, d);
+        samples[half] = _mm512_cvtps_pd(_mm256_shuffle_ps(ab, cd, 0x44));
+        samples[half + 1] = _mm512_cvtps_pd(_mm256_shuffle_ps(ab, cd, 0xEE));
+        samples[half + 2] = _mm512_cvtps_pd(_mm256_shuffle_ps(AB, CD, 0x44));
+        samples[half + 3] = _mm512_cvtps_pd(_mm256_shuffle_ps(AB, CD, 0xEE));
+    }
+}
+
+#include "kernels_body.h"
+#endif
