@@ -45,8 +45,8 @@ def from_folder(folder: str | os.PathLike[str], spec: FrontEndSpec) -> Calibrati
 def _sound(sample_rate: int, index: int) -> npt.NDArray[np.float32]:
     """One second of coloured noise at some level, alone or under one of three kinds of foreground.
 
-    The kinds span what drives the activations to their extremes: harmonic tones (narrow bands), bursts (steep onsets)
-    and sweeps; some are silent in part, as the first and last windows of a recording are.
+    The kinds span what drives the activations to their extremes: harmonic tones (narrow bands), bursts (steep
+    onsets) and sweeps; some are silent in part, as the first and last windows of a recording are.
     """
     rng = np.random.default_rng((_SEED, index))
     seconds = np.arange(sample_rate) / sample_rate

@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-
-from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.export.compact import constant_arrays
 from edgel3_onnx.export.graph import POOL_AFTER, parse, read_metadata
+
+from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.spec import FRONTENDS, NetworkSpec
 
 if TYPE_CHECKING:
     import onnx
 
-# Operators that hand a weight on without changing its shape: quantised and half-precision weights come through these.
+# Operators that hand a weight on without changing its shape: quantised and half-precision weights come
+# through these.
 _TRANSPARENT = ("DequantizeLinear", "QuantizeLinear", "Cast", "Identity")
 _GLOBAL_POOLS = ("GlobalMaxPool", "ReduceMax")
 
@@ -23,12 +24,13 @@ _GLOBAL_POOLS = ("GlobalMaxPool", "ReduceMax")
 def check_graph(graph: bytes, network: NetworkSpec, source_file: str) -> None:
     """Refuse a serialised ONNX graph that is not ``network``.
 
-    Kind "mel" or "waveform", any precision, BatchNorm folded or not. Compared are the input and the output, what this
-    package's metadata say if there are any, and, in the order of the graph, every 3x3 convolution (shape of its weights,
-    stride, padding), ReLU (unless the graph is quantised, where it may have become a clipped range) and pooling.
+    Kind "mel" or "waveform", any precision, BatchNorm folded or not. Compared are the input and the output,
+    what this package's metadata say if there are any, and, in the order of the graph, every 3x3 convolution
+    (shape of its weights, stride, padding), ReLU (unless the graph is quantised, where it may have become a
+    clipped range) and pooling.
 
-    Raises EdgeL3Error, in one line, naming the field or the first layer that differs, with what was expected and found;
-    or the weights that are not finite.
+    Raises EdgeL3Error, in one line, naming the field or the first layer that differs, with what was expected
+    and found; or the weights that are not finite.
     """
     model = parse(graph, source_file)
     _check_self_contained(model, source_file)
@@ -54,9 +56,7 @@ def _check_self_contained(model: "onnx.ModelProto", source_file: str) -> None:
             )
 
 
-def _check_metadata(
-    model: "onnx.ModelProto", network: NetworkSpec, source_file: str
-) -> dict[str, Any]:
+def _check_metadata(model: "onnx.ModelProto", network: NetworkSpec, source_file: str) -> dict[str, Any]:
     """What this package wrote about the graph, {} for other graphs. It must name this network and front end."""
     metadata = read_metadata(model, source_file)
     if metadata is None:
@@ -67,9 +67,7 @@ def _check_metadata(
         for field, value in json.loads(json.dumps(dataclasses.asdict(spec))).items():
             if not isinstance(found, dict) or found.get(field) != value:
                 shown = found.get(field) if isinstance(found, dict) else None
-                raise EdgeL3Error(
-                    f"{source_file}: metadata, {section}.{field}: expected {value}, found {shown}"
-                )
+                raise EdgeL3Error(f"{source_file}: metadata, {section}.{field}: expected {value}, found {shown}")
     return metadata
 
 
@@ -78,17 +76,8 @@ def _check_ends(model: "onnx.ModelProto", network: NetworkSpec, source_file: str
     frontend = FRONTENDS[network.frontend]
     stored = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in stored]
-    mel = ("melspectrogram", (None, 1, frontend.n_mels, frontend.n_frames))
-    waveform = ("audio", (None, frontend.window_length))
-    found = [_signature(value) for value in inputs]
-    for kind, (name, shape) in (("mel", mel), ("waveform", waveform)):
-        if found == [(name, "float32", shape)]:
-            break
-    else:
-        raise EdgeL3Error(
-            f"{source_file}: input: expected {_show(mel[0], 'float32', mel[1])} or "
-            f"{_show(waveform[0], 'float32', waveform[1])}, found {', '.join(_show(*f) for f in found) or 'none'}"
-        )
+    mel = ("melspectrogram", "float32", (None, 1, frontend.n_mels, frontend.n_frames))
+    waveform = ("audio", "float32", (None, frontend.window_length))
     outputs = [_signature(value) for value in model.graph.output]
     expected = ("embedding", "float32", (None, network.embedding_dim))
     if outputs != [expected]:
@@ -96,7 +85,15 @@ def _check_ends(model: "onnx.ModelProto", network: NetworkSpec, source_file: str
             f"{source_file}: output: expected {_show(*expected)}, "
             f"found {', '.join(_show(*output) for output in outputs) or 'none'}"
         )
-    return kind
+    found = [_signature(value) for value in inputs]
+    if found == [mel]:
+        return "mel"
+    if found == [waveform]:
+        return "waveform"
+    raise EdgeL3Error(
+        f"{source_file}: input: expected {_show(*mel)} or {_show(*waveform)}, "
+        f"found {', '.join(_show(*signature) for signature in found) or 'none'}"
+    )
 
 
 def _signature(value: "onnx.ValueInfoProto") -> tuple[str, str, tuple[int | None, ...]]:
@@ -146,9 +143,7 @@ def _check_layers(
             raise EdgeL3Error(f"{source_file}: {what}: expected {operators[0]}, found the end of the graph")
         node, shape = layers[position]
         if node.op_type not in operators:
-            raise EdgeL3Error(
-                f"{source_file}: {what}: expected {operators[0]}, found {node.op_type} {node.name!r}"
-            )
+            raise EdgeL3Error(f"{source_file}: {what}: expected {operators[0]}, found {node.op_type} {node.name!r}")
         position += 1
         return node, shape
 

@@ -129,23 +129,46 @@ def build_mel_graph(
         [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["N", network.embedding_dim])],
     )
     graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in tensors.items())
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
+    describe(
+        model,
+        network,
+        kind="mel",
+        variant=variant,
+        filters=[len(bias) for _, bias in convs],
+        source_file=source_file,
+        source_sha256=source_sha256,
+    )
+    return serialise(model)
+
+
+def describe(
+    model: "onnx.ModelProto",
+    network: NetworkSpec,
+    *,
+    kind: str,
+    variant: str | None,
+    filters: list[int],
+    source_file: str,
+    source_sha256: str,
+) -> None:
+    """Write into an fp32 graph what it is and what it was made from; ``filters`` are its channels per convolution."""
+    model.ir_version = IR_VERSION
     model.producer_name, model.producer_version = "edgel3-onnx", __version__
     write_metadata(
         model,
         {
             "format": METADATA_FORMAT,
             "variant": variant,
-            "kind": "mel",
+            "kind": kind,
             "precision": "fp32",
-            "frontend": dataclasses.asdict(frontend),
+            "frontend": dataclasses.asdict(FRONTENDS[network.frontend]),
             "network": dataclasses.asdict(network),
-            "filters": [len(bias) for _, bias in convs],
+            "filters": filters,
             "source": {"file": source_file, "sha256": source_sha256},
             "exporter": __version__,
         },
     )
-    return serialise(model)
 
 
 def parse(graph: bytes, source_file: str) -> "onnx.ModelProto":

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-
-from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.export.graph import parse, read_metadata
 from edgel3_onnx.export.recordings import log_mel_images, read_windows
+
+from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.spec import FrontEndSpec
 
 if TYPE_CHECKING:
-    import onnxruntime
+    pass
 
 _BATCH = 8  # windows per run: enough for throughput, and a fraction of a gigabyte for the largest network
 _HOP_S = 0.5
