@@ -46,7 +46,7 @@ def _sound(sample_rate: int, index: int) -> npt.NDArray[np.float32]:
     """One second of coloured noise at some level, alone or under one of three kinds of foreground.
 
     The kinds span what drives the activations to their extremes: harmonic tones (narrow bands), bursts (steep
-    onsets), sweeps and silence (an image of high contrast).
+    onsets) and sweeps; some are silent in part, as the first and last windows of a recording are.
     """
     rng = np.random.default_rng((_SEED, index))
     seconds = np.arange(sample_rate) / sample_rate
@@ -72,6 +72,8 @@ def _sound(sample_rate: int, index: int) -> npt.NDArray[np.float32]:
     elif kind == 3:
         start, stop = rng.uniform(50, 0.45 * sample_rate, 2)
         sound += 0.5 * np.sin(2 * np.pi * (start * seconds + (stop - start) * seconds**2 / 2))
-        if index % 8 == 3:
-            sound[: rng.integers(0, sample_rate)] = 0
+    if index % 16 == 3:
+        sound[: rng.integers(0, sample_rate)] = 0  # as the first window of a centred recording
+    elif index % 16 == 7:
+        sound[rng.integers(0, sample_rate) :] = 0  # as the last window of a recording
     return sound.astype(np.float32)

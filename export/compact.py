@@ -47,7 +47,7 @@ def expand(model: "onnx.ModelProto") -> None:
     from onnx import numpy_helper
 
     constants = constant_arrays(model.graph)
-    nodes = [node for node in model.graph.node if node.op_type != "Constant" or node.output[0] not in constants]
+    nodes = [node for node in model.graph.node if node.output[0] not in constants]
     del model.graph.node[:], model.graph.initializer[:], model.graph.sparse_initializer[:]
     model.graph.node.extend(nodes)
     model.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in constants.items())

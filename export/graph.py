@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 from edgel3_onnx.export.hdf5 import Weights
 
-import edgel3_onnx
 from edgel3_onnx.exceptions import EdgeL3Error
+from edgel3_onnx.metadata import FORMAT, KEY
 from edgel3_onnx.spec import FRONTENDS, NetworkSpec
+from edgel3_onnx.version import __version__
 
 if TYPE_CHECKING:
     import onnx
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
 # changed since opset 13, and a newer opset would only shut older runtimes out.
 OPSET = 17
 IR_VERSION = 8
-METADATA_KEY = "edgel3_onnx"
-METADATA_FORMAT = 1
+METADATA_FORMAT = FORMAT
 POOL_AFTER = (2, 4, 6)  # 2x2 max-pooling follows these convolutions
 
 FloatArray = npt.NDArray[np.float32]
@@ -129,23 +129,46 @@ def build_mel_graph(
         [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["N", network.embedding_dim])],
     )
     graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in tensors.items())
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
-    model.producer_name, model.producer_version = "edgel3-onnx", edgel3_onnx.__version__
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
+    describe(
+        model,
+        network,
+        kind="mel",
+        variant=variant,
+        filters=[len(bias) for _, bias in convs],
+        source_file=source_file,
+        source_sha256=source_sha256,
+    )
+    return serialise(model)
+
+
+def describe(
+    model: "onnx.ModelProto",
+    network: NetworkSpec,
+    *,
+    kind: str,
+    variant: str | None,
+    filters: list[int],
+    source_file: str,
+    source_sha256: str,
+) -> None:
+    """Write into an fp32 graph what it is and what it was made from; ``filters`` are its channels per convolution."""
+    model.ir_version = IR_VERSION
+    model.producer_name, model.producer_version = "edgel3-onnx", __version__
     write_metadata(
         model,
         {
             "format": METADATA_FORMAT,
             "variant": variant,
-            "kind": "mel",
+            "kind": kind,
             "precision": "fp32",
-            "frontend": dataclasses.asdict(frontend),
+            "frontend": dataclasses.asdict(FRONTENDS[network.frontend]),
             "network": dataclasses.asdict(network),
-            "filters": [len(bias) for _, bias in convs],
+            "filters": filters,
             "source": {"file": source_file, "sha256": source_sha256},
-            "exporter": edgel3_onnx.__version__,
+            "exporter": __version__,
         },
     )
-    return serialise(model)
 
 
 def parse(graph: bytes, source_file: str) -> "onnx.ModelProto":
@@ -162,16 +185,19 @@ def parse(graph: bytes, source_file: str) -> "onnx.ModelProto":
     return model
 
 
-def read_metadata(model: "onnx.ModelProto") -> dict[str, Any] | None:
-    """What this package wrote about a graph, or None for a graph of other origin."""
+def read_metadata(model: "onnx.ModelProto", source_file: str = "graph") -> dict[str, Any] | None:
+    """What this package wrote about a graph, or None for a graph of other origin.
+
+    Raises EdgeL3Error, naming ``source_file``, if that is damaged.
+    """
     for entry in model.metadata_props:
-        if entry.key == METADATA_KEY:
+        if entry.key == KEY:
             try:
                 metadata = json.loads(entry.value)
             except ValueError as error:
-                raise EdgeL3Error(f"the graph's metadata {METADATA_KEY!r} is not JSON ({error})") from error
+                raise EdgeL3Error(f"{source_file}: metadata {KEY!r} is not JSON ({error})") from error
             if not isinstance(metadata, dict):
-                raise EdgeL3Error(f"the graph's metadata {METADATA_KEY!r} is not a JSON object")
+                raise EdgeL3Error(f"{source_file}: metadata {KEY!r} is not a JSON object")
             return metadata
     return None
 
@@ -180,8 +206,8 @@ def write_metadata(model: "onnx.ModelProto", metadata: dict[str, Any]) -> None:
     """Replace what is written about a graph; sorted and compact, so that equal metadata are equal bytes."""
     from onnx import helper
 
-    others = {entry.key: entry.value for entry in model.metadata_props if entry.key != METADATA_KEY}
-    helper.set_model_props(model, {**others, METADATA_KEY: json.dumps(metadata, sort_keys=True, separators=(",", ":"))})
+    others = {entry.key: entry.value for entry in model.metadata_props if entry.key != KEY}
+    helper.set_model_props(model, {**others, KEY: json.dumps(metadata, sort_keys=True, separators=(",", ":"))})
 
 
 def serialise(model: "onnx.ModelProto") -> bytes:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from edgel3_onnx.export.calibration import Calibration, built_in
 from edgel3_onnx.export.compact import expand
-from edgel3_onnx.export.graph import METADATA_KEY, parse, read_metadata, serialise, write_metadata
+from edgel3_onnx.export.graph import parse, read_metadata, serialise, write_metadata
 
 from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error
 from edgel3_onnx.spec import FrontEndSpec
@@ -38,7 +38,7 @@ def quantize(graph: bytes, precision: str, calibration: Calibration | None = Non
     model = parse(graph, "graph")
     metadata = read_metadata(model)
     if metadata is None:
-        raise EdgeL3Error(f"only graphs with metadata {METADATA_KEY!r} can be made {precision}")
+        raise EdgeL3Error(f"only graphs with metadata of this package can be made {precision}")
     if (metadata.get("kind"), metadata.get("precision")) != ("mel", "fp32"):
         found = f"{metadata.get('kind')} {metadata.get('precision')}"
         raise EdgeL3Error(f"only a graph of kind mel in fp32 can be made {precision}, this one is {found}")
@@ -54,15 +54,13 @@ def quantize(graph: bytes, precision: str, calibration: Calibration | None = Non
     return serialise(model)
 
 
-def _head(model: "onnx.ModelProto") -> list[str]:
-    """The names of the nodes up to and including the first convolution and its activation."""
-    names = []
+def _head(model: "onnx.ModelProto") -> list["onnx.NodeProto"]:
+    """The nodes in front of the first convolution."""
     nodes = list(model.graph.node)
-    for node, following in zip(nodes, [*nodes[1:], None], strict=True):
-        names.append(node.name)
-        if node.op_type == "Conv":
-            return [*names, following.name] if following is not None and following.op_type == "Relu" else names
-    raise EdgeL3Error("the graph has no convolution")
+    convs = [index for index, node in enumerate(nodes) if node.op_type == "Conv"]
+    if not convs:
+        raise EdgeL3Error("the graph has no convolution")
+    return nodes[: convs[0]]
 
 
 def _to_int8(model: "onnx.ModelProto", images: npt.NDArray[np.float32]) -> "onnx.ModelProto":
@@ -74,6 +72,12 @@ def _to_int8(model: "onnx.ModelProto", images: npt.NDArray[np.float32]) -> "onnx
         QuantType,
         quantize_static,
     )
+
+    nodes, head = list(model.graph.node), _head(model)
+    end = len(head) + 1
+    while nodes[end].op_type == "Relu":
+        end += 1
+    in_fp32 = nodes[:end]
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         """Hands the calibration images to ONNX Runtime, a few at a time."""
@@ -101,7 +105,7 @@ def _to_int8(model: "onnx.ModelProto", images: npt.NDArray[np.float32]) -> "onnx
             per_channel=True,
             reduce_range=True,
             calibrate_method=CalibrationMethod.MinMax,
-            nodes_to_exclude=_head(model),
+            nodes_to_exclude=[node.name for node in in_fp32],
         )
         quantized = onnx.load_model(output)
     kept = [entry for entry in quantized.metadata_props if not entry.key.startswith("onnx.")]
@@ -111,8 +115,33 @@ def _to_int8(model: "onnx.ModelProto", images: npt.NDArray[np.float32]) -> "onnx
 
 
 def _to_fp16(model: "onnx.ModelProto") -> "onnx.ModelProto":
-    from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnx import TensorProto, helper, numpy_helper
 
-    head = [node.name for node in model.graph.node if node.op_type in ("Mul", "Add")]
-    converted: onnx.ModelProto = convert_float_to_float16(model, keep_io_types=True, node_block_list=head)
-    return converted
+    graph, head = model.graph, _head(model)
+    in_head = {name for node in head for name in node.input}
+    halves = []
+    for tensor in graph.initializer:
+        array = numpy_helper.to_array(tensor)
+        is_weight = array.dtype == np.float32 and tensor.name not in in_head
+        halves.append(numpy_helper.from_array(_half(array, tensor.name), tensor.name) if is_weight else tensor)
+    tail = list(graph.node)[len(head) :]
+    source, result = tail[0].input[0], graph.output[0].name
+    tail[0].input[0], tail[-1].output[0] = f"{source}.fp16", f"{result}.fp16"
+    nodes = [
+        *head,
+        helper.make_node("Cast", [source], [f"{source}.fp16"], name="to_fp16", to=TensorProto.FLOAT16),
+        *tail,
+        helper.make_node("Cast", [f"{result}.fp16"], [result], name="to_fp32", to=TensorProto.FLOAT),
+    ]
+    del graph.node[:], graph.initializer[:], graph.value_info[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(halves)
+    return model
+
+
+def _half(array: npt.NDArray[np.float32], name: str) -> npt.NDArray[np.float16]:
+    with np.errstate(over="ignore"):
+        half = array.astype(np.float16)
+    if not np.isfinite(half).all():
+        raise EdgeL3Error(f"{name} has values beyond the range of fp16 (65504)")
+    return half

@@ -20,6 +20,7 @@ def read_windows(folder: str | os.PathLike[str], spec: FrontEndSpec, hop_s: floa
     knows by their suffix are taken. Raises EdgeL3Error if there is none, or if one cannot be read.
     """
     import soundfile
+
     from edgel3_onnx.frontend import resample
 
     suffixes = {f".{name.lower()}" for name in soundfile.available_formats()}

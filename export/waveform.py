@@ -26,8 +26,8 @@ def add_front_end(graph: bytes) -> bytes:
     model = parse(graph, "graph")
     metadata = read_metadata(model)
     if metadata is None or metadata.get("kind") != "mel":
-        found = "none" if metadata is None else repr(metadata.get("kind"))
-        raise EdgeL3Error(f"a front end goes in front of a graph of kind 'mel'; kind in its metadata: {found}")
+        found = "no metadata" if metadata is None else f"kind {metadata.get('kind')!r}"
+        raise EdgeL3Error(f"a front end goes in front of a graph of kind 'mel', this one has {found}")
     spec = FrontEndSpec(**metadata["frontend"])
     bins = spec.n_fft // 2 + 1
     padding = max((spec.n_frames - 1) * spec.hop_length + spec.n_fft - spec.window_length, 0)
