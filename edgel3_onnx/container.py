@@ -42,7 +42,7 @@ def missing_bytes(file: BinaryIO) -> int:
         return _missing_of_ogg(file, size)
     if magic == b".snd":
         offset, length = struct.unpack(">II", file.read(8).ljust(8, b"\0"))
-        return 0 if _unknown(length) else max(offset + length - size, 0)
+        return 0 if is_unknown_length(length) else max(offset + length - size, 0)
     for layout in _CHUNKED:
         if magic == layout.magic:
             return max(_end_of_data(file, size, layout) - size, 0)
@@ -86,7 +86,7 @@ def _end_of_data(file: BinaryIO, size: int, layout: _Chunked) -> int:
         if identifier == layout.data:
             if long_size is not None and length == 0xFFFFFFFF:
                 length = long_size
-            return 0 if length <= 0 or _unknown(length) else at + header_length + length
+            return 0 if length <= 0 or is_unknown_length(length) else at + header_length + length
         if length < 0:
             return 0
         at += header_length + length
@@ -96,8 +96,8 @@ def _end_of_data(file: BinaryIO, size: int, layout: _Chunked) -> int:
     return 0
 
 
-def _unknown(length: int) -> bool:
-    """Whether a size stands for "not known when the header was written": 0, or as large as 31 or 32 bits go."""
+def is_unknown_length(length: int) -> bool:
+    """Whether a size, in bytes, means "not known when this was written": 0, or as large as 31 or 32 bits go."""
     return length in (0, 0xFFFFFFFF) or 0x7FFFF000 <= length <= 0x80000000
 
 

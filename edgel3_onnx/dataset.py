@@ -4,7 +4,7 @@ import json
 import os
 import time
 import uuid
-from contextlib import ExitStack
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgel3_onnx.exceptions import EdgeL3Error
-from edgel3_onnx.outputs import Metadata, replacing
+from edgel3_onnx.outputs import Metadata, PartialFile
 
 _KEY = b"edgel3_onnx"  # of a part's metadata; its value is a JSON list, one record per recording
 _GROUP_ROWS = 16384  # rows of a row group, about
@@ -36,7 +36,7 @@ class DatasetWriter:
                 ("embedding", pyarrow.list_(pyarrow.float32(), embedding_dim)),
             ]
         )
-        self._part: ExitStack | None = None
+        self._part: PartialFile | None = None
         self._writer: Any = None
         self._tables: list[Any] = []
         self._sources: list[Metadata] = []
@@ -82,31 +82,33 @@ class DatasetWriter:
             return
         if self._held:
             self._write_group()
-        part = self._part
         try:
             self._writer.add_key_value_metadata({_KEY: json.dumps(self._sources).encode()})
             self._writer.close()
+            self._part.commit()
         except OSError as error:
-            self._fail(error)
+            raise self._give_up(error) from error
         self._part = None
-        part.close()
 
     def abandon(self) -> None:
-        """Remove the part that is being written."""
+        """Remove the part that is being written, if any."""
         if self._part is not None:
-            part, self._part = self._part, None
-            error = KeyboardInterrupt()
-            part.__exit__(type(error), error, None)
+            with suppress(OSError):
+                self._writer.close()
+            self._writer.is_open = False  # else it would try again when it is deleted
+            self._part.discard()
+            self._part = None
 
     def _open(self) -> None:
-        import pyarrow.parquet  # type: ignore[import-untyped]
+        from pyarrow import parquet
 
-        self._part = ExitStack()
-        temporary = self._part.enter_context(replacing(os.path.join(self._folder, f"part-{uuid.uuid4().hex}.parquet")))
+        self._part = PartialFile(os.path.join(self._folder, f"part-{uuid.uuid4().hex}.parquet"))
         try:
-            self._writer = pyarrow.parquet.ParquetWriter(temporary, self._schema, compression="zstd")
+            self._writer = parquet.ParquetWriter(self._part.temporary, self._schema, compression="zstd")
         except OSError as error:
-            self._fail(error)
+            part, self._part = self._part, None
+            part.discard()
+            raise part.failure(error) from error
         self._tables, self._sources = [], []
         self._rows = self._held = 0
         self._started = time.monotonic()
@@ -116,14 +118,14 @@ class DatasetWriter:
         try:
             self._writer.write_table(pyarrow.concat_tables(self._tables))
         except OSError as error:
-            self._fail(error)
+            raise self._give_up(error) from error
         self._tables, self._held = [], 0
 
-    def _fail(self, error: OSError) -> None:
-        """Remove the part and raise ``error`` as EdgeL3Error."""
-        part, self._part = self._part, None
-        assert part is not None
-        part.__exit__(type(error), error, None)
+    def _give_up(self, error: OSError) -> EdgeL3Error:
+        assert self._part is not None
+        failure = self._part.failure(error)
+        self.abandon()
+        return failure
 
 
 def finished_sources(folder: str) -> dict[str, Metadata]:
@@ -155,10 +157,10 @@ def read_sources(part: Path) -> list[Metadata]:
         If the part is damaged or not of this package.
     """
     pyarrow = import_pyarrow()
-    import pyarrow.parquet
+    from pyarrow import parquet
 
     try:
-        metadata = pyarrow.parquet.read_metadata(part).metadata or {}
+        metadata = parquet.read_metadata(part).metadata or {}
         sources: list[Metadata] = json.loads(metadata[_KEY])
     except (OSError, ValueError, KeyError, pyarrow.ArrowException) as error:
         raise EdgeL3Error(f"{part}: is no output of edgel3-onnx, or is damaged ({error})") from error

@@ -14,12 +14,9 @@ from edgel3_onnx import container
 from edgel3_onnx.exceptions import EdgeL3Error
 
 # By these a directory's recordings are told from its other files.
-SNDFILE_SUFFIXES = frozenset(
-    ".aif .aifc .aiff .au .caf .flac .mp3 .nist .oga .ogg .opus .rf64 .snd .sph .voc .w64 .wav .wave".split()
-)
-AV_SUFFIXES = frozenset(
-    ".3gp .aac .ac3 .amr .ape .avi .m4a .m4b .m4v .mka .mkv .mov .mp2 .mp4 .mpc .tta .webm .wma .wv".split()
-)
+_SNDFILE = "aif aifc aiff au caf flac mp3 nist oga ogg opus rf64 snd sph voc w64 wav wave"
+_AV = "3gp aac ac3 amr ape avi m4a m4b m4v mka mkv mov mp2 mp4 mpc tta webm wma wv"
+SNDFILE_SUFFIXES, AV_SUFFIXES = (frozenset(f".{name}" for name in names.split()) for names in (_SNDFILE, _AV))
 _UNRECOGNISED = 1  # libsndfile's SF_ERR_UNRECOGNISED_FORMAT
 _UNKNOWN_LENGTH = 2**62  # libsndfile gives a larger number of frames where the file does not say
 _TOLERANCE = 0.25  # seconds by which a container's duration may exceed its audio: encoder delay and padding
@@ -50,7 +47,7 @@ def has_av() -> bool:
 @contextmanager
 def open_recording(path: str) -> Iterator[Recording]:
     """Open an audio file. EdgeL3Error, without the path in its message, if it cannot be read or decoded."""
-    import soundfile  # type: ignore[import-untyped]
+    import soundfile
 
     with ExitStack() as stack:
         try:

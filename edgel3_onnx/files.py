@@ -112,7 +112,7 @@ def embed_files(
         job = started.popleft()
         if not job.skip and job.error is None:
             job.embedding = embedding
-            job.timestamps = np.arange(len(embedding)) * float(options.hop_size)
+            job.timestamps = np.arange(len(embedding), dtype=np.float64) * float(options.hop_size)
         yield job
 
 
@@ -269,7 +269,14 @@ def get_output_path(
         ``<stem>.npz``, "sea.npz" gives ``<stem>_sea.npz``.
     output_dir : path or None
         None: the directory of the audio file.
+
+    Raises
+    ------
+    EdgeL3ArgumentError
+        If ``suffix`` would lead to another directory.
     """
+    if os.path.basename(suffix) != suffix:
+        raise EdgeL3ArgumentError(f"suffix must not contain a path separator, got {suffix!r}")
     filepath = os.fspath(filepath)
     folder = os.fspath(output_dir) if output_dir else os.path.dirname(filepath)
     stem = os.path.splitext(os.path.basename(filepath))[0]

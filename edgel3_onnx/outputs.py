@@ -38,30 +38,59 @@ Float64 = NDArray[np.float64]
 Metadata = dict[str, Any]
 
 
+class PartialFile:
+    """A file being written under a temporary name beside the one that it gets when it is whole.
+
+    Attributes
+    ----------
+    temporary : str
+        What to write to. Its directory is made if need be.
+
+    Raises
+    ------
+    EdgeL3Error
+        If the directory cannot be made.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = os.fspath(path)
+        folder = os.path.dirname(self.path)
+        name = _TEMPORARY.format(node=platform.node(), pid=os.getpid(), count=next(_counter))
+        self.temporary = os.path.join(folder, name)
+        try:
+            if folder:
+                os.makedirs(folder, exist_ok=True)
+        except OSError as error:
+            raise self.failure(error) from error
+
+    def commit(self) -> None:
+        os.replace(self.temporary, self.path)
+
+    def discard(self) -> None:
+        with suppress(OSError):
+            os.unlink(self.temporary)
+
+    def failure(self, error: OSError) -> EdgeL3Error:
+        return EdgeL3Error(f"{self.path}: cannot be written ({error.strerror or error})")
+
+
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[str]:
-    """Give the name of a temporary file beside ``path`` that becomes ``path`` if all goes well.
-
-    The directory is made if need be. Otherwise, whatever the reason, the temporary file is removed.
+    """Give the name of a temporary file that becomes ``path`` if all goes well and is removed otherwise.
 
     Raises
     ------
     EdgeL3Error
         Instead of an OSError.
     """
-    folder = os.path.dirname(path)
-    name = _TEMPORARY.format(node=platform.node(), pid=os.getpid(), count=next(_counter))
-    temporary = os.path.join(folder, name)
+    partial = PartialFile(path)
     try:
-        if folder:
-            os.makedirs(folder, exist_ok=True)
-        yield temporary
-        os.replace(temporary, path)
+        yield partial.temporary
+        partial.commit()
     except BaseException as error:
-        with suppress(OSError):
-            os.unlink(temporary)
+        partial.discard()
         if isinstance(error, OSError):
-            raise EdgeL3Error(f"{os.fspath(path)}: cannot be written ({error.strerror or error})") from error
+            raise partial.failure(error) from error
         raise
 
 
@@ -95,7 +124,7 @@ def write_npz(path: str | os.PathLike[str], embedding: Float32, timestamps: Floa
     EdgeL3Error
         If the file cannot be written. What was there before is still there, then.
     """
-    arrays = {
+    arrays: dict[str, NDArray[Any]] = {
         "embedding": embedding,
         "timestamps": timestamps,
         "metadata": np.array(_to_json({**metadata, "windows": len(embedding)})),
@@ -166,6 +195,8 @@ def read_metadata(path: str | os.PathLike[str]) -> Metadata:
 
 def _read_npz(path: str) -> tuple[Float32, Metadata]:
     """All arrays are read, so that the archive's checksums are compared."""
+    if not zipfile.is_zipfile(path):
+        raise ValueError("it is no npz archive")
     with np.load(path, allow_pickle=False) as arrays:
         if "metadata" not in arrays:
             raise ValueError("it has no metadata")

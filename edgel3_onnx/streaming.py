@@ -149,6 +149,11 @@ class EmbeddingStream:
         self._windows = WindowStream(model, check_sample_rate(sr), hop_length, bool(center), resampler)
         self._count = 0
 
+    @property
+    def samples(self) -> int:
+        """Samples per channel that were pushed so far."""
+        return self._windows.samples
+
     def push(self, samples: ArrayLike) -> tuple[Float32, NDArray[np.float64]]:
         """Take samples (N,) or (N, C), of any number, and give what they complete.
 

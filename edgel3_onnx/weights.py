@@ -10,13 +10,12 @@ from pathlib import Path
 from edgel3_onnx import download
 from edgel3_onnx.cache import cache_dir, fault, get_or_make
 from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error
+from edgel3_onnx.metadata import FORMAT, KINDS, PRECISIONS
 from edgel3_onnx.registry import Variant, upstream_url, variants
 from edgel3_onnx.spec import NETWORKS
 
 __all__ = ["cache_dir", "cached_path", "convert_file", "embedding_model_path"]
 
-PRECISIONS = ("fp32", "int8", "fp16")
-KINDS = ("mel",)
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _GZIP_MAGIC = b"\x1f\x8b"
 
@@ -24,7 +23,7 @@ _GZIP_MAGIC = b"\x1f\x8b"
 def cached_path(variant: Variant, precision: str = "fp32", kind: str = "mel") -> Path | None:
     """The local graph of ``variant`` if it can be used as it is, else None. Never writes or downloads."""
     _check_arguments(precision, kind)
-    if variant.packaged and precision == "fp32":
+    if _is_packaged(variant, precision, kind):
         return _packaged_path(variant)
     graph = cache_dir() / _graph_name(variant.id, precision, kind)
     return graph if fault(graph, _origin_of(variant)) is None else None
@@ -38,8 +37,8 @@ def embedding_model_path(variant: Variant, *, precision: str = "fp32", kind: str
     variant : Variant
     precision : {"fp32", "int8", "fp16"}
         The last two are made from the fp32 graph on first use.
-    kind : {"mel"}
-        What the graph takes: a log-mel image.
+    kind : {"mel", "waveform"}
+        What the graph takes: a log-mel image, or one second of audio.
     verbose : bool
         Show the progress of a download on stderr, if that is a terminal.
 
@@ -52,13 +51,15 @@ def embedding_model_path(variant: Variant, *, precision: str = "fp32", kind: str
         If there is no such precision or kind.
     """
     _check_arguments(precision, kind)
-    if variant.packaged and precision == "fp32":
+    if _is_packaged(variant, precision, kind):
         return _packaged_path(variant)
 
     def make() -> bytes:
-        if precision == "fp32":
-            return _convert_published(variant, verbose)
-        return _quantize(embedding_model_path(variant, verbose=verbose).read_bytes(), precision)
+        if kind == "waveform":
+            return _add_front_end(embedding_model_path(variant, precision=precision, verbose=verbose).read_bytes())
+        if precision != "fp32":
+            return _quantize(embedding_model_path(variant, verbose=verbose).read_bytes(), precision)
+        return _convert_published(variant, verbose)
 
     return get_or_make(_graph_name(variant.id, precision, kind), _origin_of(variant), make)
 
@@ -116,6 +117,10 @@ def _graph_name(stem: str, precision: str, kind: str) -> str:
     return f"{stem}.{kind}.{precision}.onnx"
 
 
+def _is_packaged(variant: Variant, precision: str, kind: str) -> bool:
+    return variant.packaged and (precision, kind) == ("fp32", "mel")
+
+
 def _packaged_path(variant: Variant) -> Path:
     return Path(str(resources.files("edgel3_onnx.onnx_models").joinpath(variant.file)))
 
@@ -128,9 +133,7 @@ def _origin_of(variant: Variant) -> dict[str, object]:
 
 def _origin(source_digest: str) -> dict[str, object]:
     """What a cached graph is made from; one made from something else, or in another format, is made anew."""
-    from edgel3_onnx.export.graph import METADATA_FORMAT
-
-    return {"format": METADATA_FORMAT, "source": source_digest}
+    return {"format": FORMAT, "source": source_digest}
 
 
 def _convert_published(variant: Variant, verbose: bool) -> bytes:
@@ -180,16 +183,21 @@ def _quantize(graph: bytes, precision: str) -> bytes:
         return quantize(graph, precision)
 
 
+def _add_front_end(graph: bytes) -> bytes:
+    with _export_packages("Making a waveform graph"):
+        from edgel3_onnx.export.waveform import add_front_end
+
+        return add_front_end(graph)
+
+
 def _checked_precision(graph: bytes, network_name: str, source_file: str) -> str:
     """Refuse a graph of another architecture; return the precision that it has."""
     with _export_packages("Checking a graph"):
-        import onnx
-
         from edgel3_onnx.export.check import check_graph
-        from edgel3_onnx.export.graph import read_metadata
+        from edgel3_onnx.export.graph import parse, read_metadata
 
         check_graph(graph, NETWORKS[network_name], source_file)
-        metadata = read_metadata(onnx.load_model_from_string(graph)) or {}
+        metadata = read_metadata(parse(graph, source_file)) or {}
         return str(metadata.get("precision", "fp32"))
 
 

@@ -7,9 +7,9 @@ import sys
 import time
 
 import pytest
-from upstream import Upstream
 
 from edgel3_onnx import EdgeL3Error, download
+from upstream import Upstream
 
 FILE = "edgel3 weights.h5.gz"
 DATA = b"\x1f\x8b" + bytes(range(256)) * 1000

@@ -12,14 +12,14 @@ import threading
 import time
 from pathlib import Path
 
-import golden
 import onnx
 import pytest
-from upstream import Upstream
 
+import golden
 from edgel3_onnx import EdgeL3ArgumentError, EdgeL3Error, cache, download, weights
 from edgel3_onnx.registry import Variant, variants
 from edgel3_onnx.spec import NETWORKS
+from upstream import Upstream
 
 # Runs in a process of its own: the path of the variant whose published file has the git blob id argv[2].
 # Ctrl-C works in it even where pytest runs in the background.
@@ -152,9 +152,7 @@ def test_processes_at_once_download_once(upstream, variant):
 
 def test_threads_at_once_download_once(upstream, variant):
     paths = []
-    threads = [
-        threading.Thread(target=lambda: paths.append(weights.embedding_model_path(variant))) for _ in range(4)
-    ]
+    threads = [threading.Thread(target=lambda: paths.append(weights.embedding_model_path(variant))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -397,6 +395,29 @@ def test_compression_bomb_is_refused(mirror, variant):
     assert cached_names() == set()
 
 
+@pytest.mark.parametrize(("precision", "kind"), [("int8", "mel"), ("fp16", "mel"), ("fp16", "waveform")])
+def test_other_precisions_and_kinds_are_made_from_the_published_file_and_cached(mirror, variant, precision, kind):
+    assert weights.cached_path(variant, precision, kind) is None
+    path = weights.embedding_model_path(variant, precision=precision, kind=kind)
+    assert path == weights.cache_dir() / f"sea-64.{kind}.{precision}.onnx"
+    assert (metadata(path)["precision"], metadata(path)["kind"]) == (precision, kind)
+    (mirror / variant.file).unlink()
+    assert weights.embedding_model_path(variant, precision=precision, kind=kind) == path
+    assert weights.cached_path(variant, precision, kind) == path
+    assert weights.cached_path(variant) is not None
+
+
+def test_packaged_variant_is_taken_from_the_package(mirror, variant, monkeypatch):
+    graph = weights.embedding_model_path(variant).read_bytes()
+    packaged = dataclasses.replace(variant, id="shipped", file="shipped.onnx", git_blob_id=None, network=None)
+    monkeypatch.setattr(weights.resources, "files", lambda package: mirror)
+    (mirror / "shipped.onnx").write_bytes(graph)
+    assert weights.embedding_model_path(packaged) == weights.cached_path(packaged) == mirror / "shipped.onnx"
+    assert weights.cached_path(packaged, "fp16") is None
+    half = weights.embedding_model_path(packaged, precision="fp16")
+    assert half == weights.cache_dir() / "shipped.mel.fp16.onnx" == weights.cached_path(packaged, "fp16")
+
+
 def test_missing_converter_package_is_named(mirror, variant, monkeypatch):
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(EdgeL3Error, match="Converting weights needs the Python package 'h5py': install it"):
@@ -407,7 +428,7 @@ def test_missing_converter_package_is_named(mirror, variant, monkeypatch):
 def test_unknown_precision_and_kind(variant):
     with pytest.raises(EdgeL3ArgumentError, match="precision must be one of fp32, int8, fp16, got 'int4'"):
         weights.embedding_model_path(variant, precision="int4")
-    with pytest.raises(EdgeL3ArgumentError, match="kind must be one of mel, got 'image'"):
+    with pytest.raises(EdgeL3ArgumentError, match="kind must be one of mel, waveform, got 'image'"):
         weights.cached_path(variant, kind="image")
 
 
@@ -465,11 +486,25 @@ def test_unreadable_own_file_is_refused(tmp_path, content, reason):
 def test_own_file_of_another_type_or_network_is_refused(tmp_path):
     own = tmp_path / "weights.pt"
     own.write_bytes(b"PK")
-    with pytest.raises(
-        EdgeL3ArgumentError, match=r"weights\.pt is neither Keras HDF5 \(\.h5, \.h5\.gz\) nor ONNX"
-    ):
+    with pytest.raises(EdgeL3ArgumentError, match=r"weights\.pt is neither Keras HDF5 \(\.h5, \.h5\.gz\) nor ONNX"):
         weights.convert_file(own, "sea-64")
     with pytest.raises(EdgeL3ArgumentError, match=r"network_name must be one of sea-64, .*, got 'sea'"):
         weights.convert_file(own, "sea")
     with pytest.raises(EdgeL3ArgumentError, match=r"weights: cannot read .* \(Is a directory\)"):
         weights.convert_file(tmp_path, "sea-64")
+
+
+def test_own_graph_is_used_where_it_is(mirror, variant, tmp_path):
+    own = tmp_path / "own.onnx"
+    own.write_bytes(weights.embedding_model_path(variant).read_bytes())
+    assert weights.convert_file(own, "sea-64") == own
+    half = weights.convert_file(own, "sea-64", "fp16")
+    assert half.parent == weights.cache_dir() and metadata(half)["precision"] == "fp16"
+    own_half = tmp_path / "half.onnx"
+    own_half.write_bytes(half.read_bytes())
+    assert weights.convert_file(own_half, "sea-64", "fp16") == own_half
+    with pytest.raises(EdgeL3Error, match=r"own\.onnx"):
+        weights.convert_file(own, "sea-128")
+    own.write_bytes(b"text")
+    with pytest.raises(EdgeL3Error, match=r"own\.onnx"):
+        weights.convert_file(own, "sea-64")

@@ -47,9 +47,7 @@ class Upstream:
         self.url = f"http://127.0.0.1:{self._server.server_port}/models"
 
     def __enter__(self) -> "Upstream":
-        threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
-        ).start()
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         return self
 
     def __exit__(self, *exc_info) -> None:

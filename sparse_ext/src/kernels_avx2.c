@@ -2,11 +2,11 @@
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <immintrin.h>
 
-static int supported(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+#include "cpu.h"
 
 #define KERNELS edgel3_kernels_avx2
 #define NAME "avx2"
-#define SUPPORTED supported
+#define SUPPORTED cpu_has_avx2
 #define TARGET __attribute__((target("avx2,fma")))
 #define V __m256
 #define VL 8

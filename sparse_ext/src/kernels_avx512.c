@@ -2,11 +2,11 @@
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <immintrin.h>
 
-static int supported(void) { return __builtin_cpu_supports("avx512f"); }
+#include "cpu.h"
 
 #define KERNELS edgel3_kernels_avx512
 #define NAME "avx512"
-#define SUPPORTED supported
+#define SUPPORTED cpu_has_avx512
 #define TARGET __attribute__((target("avx512f")))
 #define V __m512
 #define VL 16
