@@ -7,9 +7,9 @@ stored but computed from one period of a cosine; ONNX Runtime does that once, wh
 
 import numpy as np
 import numpy.typing as npt
-from edgel3_onnx.export.graph import parse, read_metadata, serialise, write_metadata
 
 from edgel3_onnx.exceptions import EdgeL3Error
+from edgel3_onnx.export.graph import parse, read_metadata, serialise, write_metadata
 from edgel3_onnx.spec import FrontEndSpec
 
 

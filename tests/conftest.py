@@ -32,9 +32,8 @@ def reference() -> Path:
 @pytest.fixture(scope="session")
 def seeded_graph(tmp_path_factory):
     """A function from a key of spec.NETWORKS to the path of its graph with the seeded weights of the golden data."""
-    from edgel3_onnx.export.h5_to_onnx import convert
-
     import golden
+    from edgel3_onnx.export.h5_to_onnx import convert
     from edgel3_onnx.spec import NETWORKS
 
     folder = tmp_path_factory.mktemp("graphs")
@@ -53,18 +52,9 @@ def seeded_graph(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def sea64(seeded_graph):
-    """The sea-64 model with seeded weights."""
-    from edgel3_onnx import load_embedding_model
-
-    return load_embedding_model("sea", 64, weights=seeded_graph("sea-64"), num_threads=1)
-
-
-@pytest.fixture(scope="session")
 def weight_files(tmp_path_factory):
     """Seeded weights as Keras HDF5: a function from the key of a network to its file."""
     import golden
-
     from edgel3_onnx.spec import NETWORKS
 
     folder = tmp_path_factory.mktemp("weights")

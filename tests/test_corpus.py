@@ -8,11 +8,11 @@ import signal
 import time
 import warnings
 
-import golden
 import numpy as np
 import pytest
 import soundfile
 
+import golden
 from edgel3_onnx import EdgeL3ArgumentError, EdgeL3Error, cli, corpus, get_embedding
 from edgel3_onnx.outputs import read_metadata
 
@@ -120,7 +120,8 @@ def test_processes_give_what_one_gives(folder, tmp_path, command):
 def test_nasty_folder(tmp_path, command):
     nasty = tmp_path / "nasty"
     good = [
-        write(nasty / name, 1.1, k) for k, name in enumerate(["good.wav", "naïve ♪.wav", "new\nline.flac", "sub/good.wav"])
+        write(nasty / name, 1.1, k)
+        for k, name in enumerate(["good.wav", "naïve ♪.wav", "new\nline.flac", "sub/good.wav"])
     ]
     if os.name == "posix":
         surrogate = nasty / os.fsdecode(b"latin-\xe9.wav")
