@@ -16,11 +16,11 @@ import time
 from pathlib import Path
 
 import numpy as np
+
+from edgel3_onnx import get_embedding, load_embedding_model
 from edgel3_onnx.export.h5_to_onnx import convert
 from edgel3_onnx.export.quantize import quantize
 from edgel3_onnx.export.waveform import add_front_end
-
-from edgel3_onnx import get_embedding, load_embedding_model
 from edgel3_onnx.session import PROVIDERS
 from edgel3_onnx.spec import FRONTENDS, NETWORKS
 

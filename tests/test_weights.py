@@ -492,3 +492,19 @@ def test_own_file_of_another_type_or_network_is_refused(tmp_path):
         weights.convert_file(own, "sea")
     with pytest.raises(EdgeL3ArgumentError, match=r"weights: cannot read .* \(Is a directory\)"):
         weights.convert_file(tmp_path, "sea-64")
+
+
+def test_own_graph_is_used_where_it_is(mirror, variant, tmp_path):
+    own = tmp_path / "own.onnx"
+    own.write_bytes(weights.embedding_model_path(variant).read_bytes())
+    assert weights.convert_file(own, "sea-64") == own
+    half = weights.convert_file(own, "sea-64", "fp16")
+    assert half.parent == weights.cache_dir() and metadata(half)["precision"] == "fp16"
+    own_half = tmp_path / "half.onnx"
+    own_half.write_bytes(half.read_bytes())
+    assert weights.convert_file(own_half, "sea-64", "fp16") == own_half
+    with pytest.raises(EdgeL3Error, match=r"own\.onnx"):
+        weights.convert_file(own, "sea-128")
+    own.write_bytes(b"text")
+    with pytest.raises(EdgeL3Error, match=r"own\.onnx"):
+        weights.convert_file(own, "sea-64")
