@@ -8,11 +8,11 @@ import signal
 import time
 import warnings
 
-import golden
 import numpy as np
 import pytest
 import soundfile
 
+import golden
 from edgel3_onnx import EdgeL3ArgumentError, EdgeL3Error, cli, corpus, get_embedding
 from edgel3_onnx.outputs import read_metadata
 
@@ -120,7 +120,8 @@ def test_processes_give_what_one_gives(folder, tmp_path, command):
 def test_nasty_folder(tmp_path, command):
     nasty = tmp_path / "nasty"
     good = [
-        write(nasty / name, 1.1, k) for k, name in enumerate(["good.wav", "naïve ♪.wav", "new\nline.flac", "sub/good.wav"])
+        write(nasty / name, 1.1, k)
+        for k, name in enumerate(["good.wav", "naïve ♪.wav", "new\nline.flac", "sub/good.wav"])
     ]
     if os.name == "posix":
         surrogate = nasty / os.fsdecode(b"latin-\xe9.wav")
@@ -339,9 +340,8 @@ class TestParquet:
         assert parquet.read_table(tmp_path / "set").num_rows < rows
 
 
-def test_run_is_a_function_too(folder, tmp_path, weight_files, session_cache, monkeypatch, capsys):
-    monkeypatch.setenv("EDGEL3_ONNX_CACHE", str(session_cache))
-    model = {"model_type": "sea", "emb_dim": 64, "weights": weight_files("sea-64")}
+def test_run_is_a_function_too(folder, tmp_path, seeded_graph, capsys):
+    model = {"model_type": "sea", "emb_dim": 64, "weights": seeded_graph("sea-64")}
     (folder / "c.wav").write_bytes(b"")
     summary = cli.run([str(folder)], str(tmp_path / "out"), **model)
     assert (summary.done, summary.skipped, summary.failed) == (2, 0, 1)

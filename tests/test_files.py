@@ -3,11 +3,11 @@
 import json
 import struct
 
-import golden
 import numpy as np
 import pytest
 import soundfile
 
+import golden
 from edgel3_onnx import (
     EdgeL3ArgumentError,
     EdgeL3Error,
@@ -246,7 +246,9 @@ def test_m4a(tmp_path, sea64):
     embedding, _, metadata = load(tmp_path / "a.npz")
     assert abs(metadata["samples"] - audio.size) <= 3 * 1024  # the encoder's delay and padding
     expected, _ = get_embedding(audio, 16000, sea64, verbose=0)
-    unit, expected_unit = (rows[:25] / np.linalg.norm(rows[:25], axis=1, keepdims=True) for rows in (embedding, expected))
+    unit, expected_unit = (
+        rows[:25] / np.linalg.norm(rows[:25], axis=1, keepdims=True) for rows in (embedding, expected)
+    )
     assert (unit * expected_unit).sum(1).min() > 0.9  # lossy, but the same sound
 
 

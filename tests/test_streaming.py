@@ -2,13 +2,13 @@
 
 import warnings
 
-import golden
 import numpy as np
 import pytest
 import soundfile
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+import golden
 from edgel3_onnx import EdgeL3ArgumentError, get_embedding, process_file
 from edgel3_onnx.spec import FRONTENDS, NETWORKS, RESAMPLERS
 from edgel3_onnx.streaming import EmbeddingStream, WindowStream
