@@ -31,9 +31,8 @@ def reference() -> Path:
 @pytest.fixture(scope="session")
 def seeded_graph(tmp_path_factory):
     """A function from a key of spec.NETWORKS to the path of its graph with the seeded weights of the golden data."""
-    from edgel3_onnx.export.h5_to_onnx import convert
-
     import golden
+    from edgel3_onnx.export.h5_to_onnx import convert
     from edgel3_onnx.spec import NETWORKS
 
     folder = tmp_path_factory.mktemp("graphs")
