@@ -69,8 +69,8 @@ def test_help_and_version(command):
     flags = (
         "--output --output-dir -o --suffix -x --model-type --emb-dim --retrain-type --model-sparsity -sp "
         "--no-centering -n --hop-size -t --quiet -q --provider --weights --precision --batch-size --threads "
-        "--resampler --provider-option --fast-math --version --list-models --fetch --doctor --inspect --recursive --jobs "
-        "--skip-existing --overwrite --dry-run --report --format --rate --pcm"
+        "--resampler --provider-option --fast-math --version --list-models --fetch --doctor --inspect --recursive "
+        "--jobs --skip-existing --overwrite --dry-run --report --format --rate --pcm"
     )
     words = done.stdout.replace(",", " ").split()
     assert [flag for flag in flags.split() if flag not in words] == []
