@@ -40,6 +40,8 @@ def check_graph(graph: bytes, network: NetworkSpec, source_file: str) -> None:
         raise EdgeL3Error(f"{source_file}: has weights that cannot be read ({error})") from error
     metadata = _check_metadata(model, network, source_file)
     kind = _check_ends(model, network, source_file)
+    if metadata.get("kind", kind) != kind:
+        raise EdgeL3Error(f"{source_file}: metadata, kind: expected {kind}, found {metadata['kind']}")
     _check_layers(model, arrays, network, metadata, kind, source_file)
     for name, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
@@ -61,13 +63,18 @@ def _check_metadata(model: "onnx.ModelProto", network: NetworkSpec, source_file:
     metadata = read_metadata(model, source_file)
     if metadata is None:
         return {}
-    expected = {"network": network, "frontend": FRONTENDS[network.frontend]}
-    for section, spec in expected.items():
-        found = metadata.get(section)
-        for field, value in json.loads(json.dumps(dataclasses.asdict(spec))).items():
-            if not isinstance(found, dict) or found.get(field) != value:
-                shown = found.get(field) if isinstance(found, dict) else None
-                raise EdgeL3Error(f"{source_file}: metadata, {section}.{field}: expected {value}, found {shown}")
+    expected = {
+        "network": dataclasses.asdict(network),
+        "frontend": dataclasses.asdict(FRONTENDS[network.frontend]),
+    }
+    for section, fields in json.loads(json.dumps(expected)).items():
+        stored = metadata.get(section)
+        found = stored if isinstance(stored, dict) else {}
+        for field, value in fields.items():
+            if found.get(field) != value:
+                raise EdgeL3Error(
+                    f"{source_file}: metadata, {section}.{field}: expected {value}, found {found.get(field)}"
+                )
     return metadata
 
 

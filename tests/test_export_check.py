@@ -133,6 +133,10 @@ def _broken_metadata(model):
     model.metadata_props[0].value = "{"
 
 
+def _kind(model):
+    write_metadata(model, {**read_metadata(model), "kind": "waveform"})
+
+
 def _filters(model):
     write_metadata(model, {**read_metadata(model), "filters": [32, 32, 64, 64, 128, 128, 64, 65]})
 
@@ -158,6 +162,7 @@ def _filters(model):
         (_external, r"conv6.weight: its weights are in another file"),
         (_other_rate, r"metadata, frontend.sample_rate: expected 8000, found 16000"),
         (_broken_metadata, r"metadata 'edgel3_onnx' is not JSON"),
+        (_kind, r"metadata, kind: expected mel, found waveform"),
         (_filters, r"metadata, filters: expected \[32, .*, found \[32, .*65\]"),
     ],
 )
