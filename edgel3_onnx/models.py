@@ -203,7 +203,7 @@ def _open_model(
     )
     metadata = GraphMetadata.read(engine.metadata, path)
     if metadata is not None:
-        metadata.check(variant, path)
+        metadata.check(variant.spec, variant.network_spec, path)
     info = ModelInfo(
         variant=variant.id,
         kind=metadata.kind if metadata else engine.kind,

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from edgel3_onnx.export import calibration, exporter
-from edgel3_onnx.export.files import write_atomically
-from edgel3_onnx.export.recordings import read_windows
 
 from edgel3_onnx import download
 from edgel3_onnx.exceptions import EdgeL3Error
+from edgel3_onnx.export import calibration, exporter
+from edgel3_onnx.export.files import write_atomically
+from edgel3_onnx.export.recordings import read_windows
 from edgel3_onnx.registry import Variant, upstream_url, variants
 from edgel3_onnx.spec import FRONTENDS
 

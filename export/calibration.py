@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from edgel3_onnx.export.recordings import log_mel_images, read_windows
 
 from edgel3_onnx.exceptions import EdgeL3Error
+from edgel3_onnx.export.recordings import log_mel_images, read_windows
 from edgel3_onnx.spec import FrontEndSpec
 
 BUILT_IN = "built-in"

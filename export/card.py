@@ -5,7 +5,6 @@ from typing import Any
 
 from edgel3_onnx.export.graph import parse, read_metadata
 from edgel3_onnx.export.verify import Deviation
-
 from edgel3_onnx.registry import Variant
 from edgel3_onnx.spec import FrontEndSpec
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.export import h5_to_onnx
 from edgel3_onnx.export.calibration import Calibration
 from edgel3_onnx.export.card import manifest_entry, model_card
@@ -18,8 +20,6 @@ from edgel3_onnx.export.files import write_atomically
 from edgel3_onnx.export.quantize import quantize
 from edgel3_onnx.export.verify import Deviation, Graph, compare
 from edgel3_onnx.export.waveform import add_front_end
-
-from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.registry import Variant
 
 KINDS = ("mel", "waveform")

@@ -4,8 +4,8 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from edgel3_onnx.export.graph import POOL_AFTER
 
+from edgel3_onnx.export.graph import POOL_AFTER
 from edgel3_onnx.spec import FRONTENDS, FrontEndSpec, NetworkSpec
 
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+
+from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.export.calibration import HOP_S
 from edgel3_onnx.export.graph import parse, read_metadata
 from edgel3_onnx.export.recordings import log_mel_images, read_windows
-
-from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.spec import FrontEndSpec
 
 if TYPE_CHECKING:

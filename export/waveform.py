@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from edgel3_onnx.export.graph import parse, read_metadata, serialise, write_metadata
 
 from edgel3_onnx.exceptions import EdgeL3Error
+from edgel3_onnx.export.graph import parse, read_metadata, serialise, write_metadata
 from edgel3_onnx.spec import FrontEndSpec
 
 

@@ -8,12 +8,12 @@ import numpy as np
 import onnx
 import pytest
 import soundfile
+
+import golden
 from edgel3_onnx.export import exporter
 from edgel3_onnx.export.__main__ import main
 from edgel3_onnx.export.verify import Deviation, deviation
 from edgel3_onnx.export.verify import main as verify
-
-import golden
 from edgel3_onnx.registry import variants
 from edgel3_onnx.spec import NETWORKS
 

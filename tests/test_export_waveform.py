@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from edgel3_onnx.export.compact import compact, constant_arrays
-from edgel3_onnx.export.graph import read_metadata, write_metadata
-from edgel3_onnx.export.waveform import add_front_end, mel_bands
 
 import golden
 from edgel3_onnx import EdgeL3Error
 from edgel3_onnx.audio import frame
+from edgel3_onnx.export.compact import compact, constant_arrays
+from edgel3_onnx.export.graph import read_metadata, write_metadata
+from edgel3_onnx.export.waveform import add_front_end, mel_bands
 from edgel3_onnx.frontend import log_mel
 from edgel3_onnx.spec import FRONTENDS, NETWORKS
 

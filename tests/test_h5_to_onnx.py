@@ -6,14 +6,14 @@ import json
 
 import numpy as np
 import pytest
-from edgel3_onnx.export import graph as graph_module
-from edgel3_onnx.export.compact import constant_arrays
-from edgel3_onnx.export.graph import read_metadata
-from edgel3_onnx.export.h5_to_onnx import convert, decompress, main
 
 import edgel3_onnx
 import golden
 from edgel3_onnx import EdgeL3Error
+from edgel3_onnx.export import graph as graph_module
+from edgel3_onnx.export.compact import constant_arrays
+from edgel3_onnx.export.graph import read_metadata
+from edgel3_onnx.export.h5_to_onnx import convert, decompress, main
 from edgel3_onnx.frontend import log_mel
 from edgel3_onnx.registry import variants
 from edgel3_onnx.spec import FRONTENDS, NETWORKS
