@@ -101,9 +101,7 @@ def log_mel(
 
     first = max(start * hop_length - lead, 0)
     _check_finite("audio", audio, first, (start + count - 1) * hop_length - lead + spec.window_length)
-    hop_length = min(
-        hop_length, audio.shape[0] + spec.window_length
-    )  # farther on there are zeros in any case
+    hop_length = min(hop_length, audio.shape[0] + spec.window_length)  # farther on there are zeros in any case
     images = np.empty((count, 1, spec.n_mels, spec.n_frames), np.float32)
     plan = _plan(spec, _level())
     if threads == 1:
@@ -241,9 +239,7 @@ def _level() -> int:
     levels = _frontend.simd_levels()
     wanted = os.environ.get(SIMD_VARIABLE) or levels[-1]
     if wanted not in levels:
-        raise EdgeL3Error(
-            f"{SIMD_VARIABLE}={wanted!r} is not available here; choose one of: {', '.join(levels)}"
-        )
+        raise EdgeL3Error(f"{SIMD_VARIABLE}={wanted!r} is not available here; choose one of: {', '.join(levels)}")
     return levels.index(wanted)
 
 
