@@ -7,7 +7,7 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 LIMITED_API = [("Py_LIMITED_API", "0x030B0000")]  # one abi3 wheel serves CPython 3.11 and later
-# Contraction a*b+c -> fma is left to the kernels that ask for it, so that every compiler gives the same numbers.
+# Contraction a*b+c -> fma is left to the kernels that ask for it: every compiler gives the same numbers.
 COMPILE_ARGS = ["/O2"] if sys.platform == "win32" else ["-O3", "-ffp-contract=off", "-fvisibility=hidden"]
 
 
@@ -15,8 +15,8 @@ def extension(name: str, folder: str) -> Extension:
     return Extension(
         f"edgel3_onnx.{name}",
         sources=[f"{folder}/{name}.pyx", *sorted(glob.glob(f"{folder}/src/*.c"))],
-        depends=glob.glob(f"{folder}/src/*.h"),
-        include_dirs=[f"{folder}/src"],
+        depends=[*glob.glob(f"{folder}/src/*.h"), "ext_common/cpu.h"],
+        include_dirs=[f"{folder}/src", "ext_common"],
         define_macros=LIMITED_API,
         extra_compile_args=COMPILE_ARGS,
         py_limited_api=True,

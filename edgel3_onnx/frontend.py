@@ -95,17 +95,13 @@ def log_mel(
         raise EdgeL3ArgumentError(f"start={start} is beyond the end: the signal has {total} windows")
     count = total - start if count is None else _whole("count", count, 1)
     if count > total - start:
-        raise EdgeL3ArgumentError(
-            f"count={count} from start={start} is beyond the end: the signal has {total} windows"
-        )
+        raise EdgeL3ArgumentError(f"count={count} from start={start} is beyond the end: the signal has {total} windows")
     threads = min(_whole("num_threads", num_threads, 1), count)
     lead = spec.window_length // 2 if center else 0
 
     first = max(start * hop_length - lead, 0)
     _check_finite("audio", audio, first, (start + count - 1) * hop_length - lead + spec.window_length)
-    hop_length = min(
-        hop_length, audio.shape[0] + spec.window_length
-    )  # farther on there are zeros in any case
+    hop_length = min(hop_length, audio.shape[0] + spec.window_length)  # farther on there are zeros in any case
     images = np.empty((count, 1, spec.n_mels, spec.n_frames), np.float32)
     plan = _plan(spec, _level())
     if threads == 1:
@@ -246,9 +242,7 @@ def _level() -> int:
     levels = _levels()
     wanted = os.environ.get(SIMD_VARIABLE) or levels[-1]
     if wanted not in levels:
-        raise EdgeL3Error(
-            f"{SIMD_VARIABLE}={wanted!r} is not available here; choose one of: {', '.join(levels)}"
-        )
+        raise EdgeL3Error(f"{SIMD_VARIABLE}={wanted!r} is not available here; choose one of: {', '.join(levels)}")
     return levels.index(wanted)
 
 

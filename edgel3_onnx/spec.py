@@ -37,7 +37,7 @@ class FrontEndSpec:
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """An audio network: 8 convolutions 3x3 in 4 blocks, 2x2 max-pooling between blocks, global max-pooling at the end."""
+    """8 convolutions 3x3 in 4 blocks; 2x2 max-pooling between blocks, global max-pooling at the end."""
 
     frontend: str  # key of FRONTENDS
     filters: tuple[int, int, int, int, int, int, int, int]  # output channels of each convolution
@@ -61,3 +61,5 @@ NETWORKS = {
     "sea-512": NetworkSpec("sea", (64, 64, 128, 128, 256, 256, 512, 512), final_activation=True),
     "sparse": NetworkSpec("sparse", (64, 64, 128, 128, 256, 256, 512, 512), final_activation=False),
 }
+
+RESAMPLERS = ("kaiser_best", "soxr")  # resampy 0.2.2's, which gives the published numbers; libsoxr's HQ

@@ -1,6 +1,7 @@
 """Fixtures that several test files use; the tests run against the installed package."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -25,3 +26,65 @@ def reference() -> Path:
     if not folder:
         pytest.skip("needs EDGEL3_ONNX_REFERENCE, a directory of embeddings made by the published edgel3")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def seeded_graph(tmp_path_factory):
+    """A function from a key of spec.NETWORKS to the path of its graph with the seeded weights of the golden data."""
+    import golden
+    from edgel3_onnx.export.h5_to_onnx import convert
+    from edgel3_onnx.spec import NETWORKS
+
+    folder = tmp_path_factory.mktemp("graphs")
+
+    def make(name: str) -> Path:
+        path = folder / f"{name}.onnx"
+        if not path.exists():
+            case = next(case for case in golden.cases() if case["network"] == name)
+            h5 = folder / f"{name}.h5"
+            golden.write_h5(h5, golden.weights(case["weights_seed"], NETWORKS[name], case["pruned"]), name)
+            path.write_bytes(convert(h5.read_bytes(), NETWORKS[name], source_file=h5.name, source_sha256="0" * 64))
+            h5.unlink()
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def sea64(seeded_graph):
+    """The sea-64 model with seeded weights."""
+    from edgel3_onnx import load_embedding_model
+
+    return load_embedding_model("sea", 64, weights=seeded_graph("sea-64"), num_threads=1)
+
+
+@pytest.fixture(scope="session")
+def models(seeded_graph):
+    """A function from a key of spec.NETWORKS to its EmbeddingModel with seeded weights."""
+    from edgel3_onnx import load_embedding_model
+
+    def load(name: str):
+        model_type, _, emb_dim = name.partition("-")
+        return load_embedding_model(model_type, int(emb_dim or 512), weights=seeded_graph(name))
+
+    return load
+
+
+@pytest.fixture
+def command(seeded_graph):
+    """The command line in a process of its own, by default with the model of ``sea64``: a function from
+    arguments to subprocess.CompletedProcess; ``command.start`` gives the running process instead."""
+    model = ["--model-type", "sea", "--emb-dim", "64", "--weights", str(seeded_graph("sea-64"))]
+
+    def line(args, with_model):
+        return [sys.executable, "-P", "-m", "edgel3_onnx", *map(str, args), *(model if with_model else [])]
+
+    def run(*args, with_model=True, **options):
+        return subprocess.run(line(args, with_model), capture_output=True, timeout=120, **{"text": True, **options})
+
+    def start(*args, with_model=True, **options):
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen(line(args, with_model), **{**streams, **options})
+
+    run.start = start
+    return run

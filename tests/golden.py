@@ -1,6 +1,6 @@
 """Seeded weights and audio whose embeddings by the published code are stored in tests/data/golden.
 
-The digests in tests/data/golden/index.json prove that what is generated here is what the published code was given.
+The digests in tests/data/golden/index.json prove that what is generated here is what that code was given.
 """
 
 import hashlib
@@ -96,9 +96,7 @@ def write_h5(path, arrays: list[np.ndarray], network_name: str, layout: str = "w
     n, half = spec.n_fft, spec.n_fft // 2 + 1
     angle = 2 * np.pi * np.outer(np.arange(n), np.arange(half)) / n
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n) / n)
-    real, imag = (
-        (window[:, None] * f(angle)).astype(np.float32).reshape(n, 1, 1, half) for f in (np.cos, np.sin)
-    )
+    real, imag = ((window[:, None] * f(angle)).astype(np.float32).reshape(n, 1, 1, half) for f in (np.cos, np.sin))
     layers = [("input_3", []), ("melspectrogram_2", [real, -imag, mel_matrix(spec)])]
     layers.append(("batch_normalization_16", arrays[:4]))
     rest, names = list(arrays[4:]), [f"conv2d_{14 + k}" for k in range(7)] + ["audio_embedding_layer"]

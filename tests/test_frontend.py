@@ -5,13 +5,13 @@ import os
 import subprocess
 import sys
 
-import golden
 import numpy as np
 import pytest
-import reference_frontend as oracle
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import golden
+import reference_frontend as oracle
 from edgel3_onnx import _frontend, frontend
 from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error
 from edgel3_onnx.spec import FRONTENDS
@@ -109,10 +109,7 @@ def test_windows_cover_every_sample(n, spec):
 def test_a_window_has_the_same_bits_wherever_it_is_computed(level, spec, hop):
     audio = golden.audio(spec.sample_rate, 1.6, 3).astype(np.float32)
     whole = frontend.log_mel(audio, spec, hop_length=hop, center=True)
-    alone = [
-        frontend.log_mel(audio, spec, hop_length=hop, center=True, start=k, count=1)
-        for k in range(len(whole))
-    ]
+    alone = [frontend.log_mel(audio, spec, hop_length=hop, center=True, start=k, count=1) for k in range(len(whole))]
     assert np.array_equal(whole, np.concatenate(alone))
     assert np.array_equal(whole, frontend.log_mel(audio, spec, hop_length=hop, center=True, num_threads=3))
     tail = frontend.log_mel(audio, spec, hop_length=hop, center=True, start=1)
@@ -216,9 +213,7 @@ def test_bad_arguments_are_named(change, message):
 
 
 def test_a_hop_beyond_the_end_gives_a_window_of_zeros():
-    images = frontend.log_mel(
-        np.append(np.ones(1, np.float32), np.zeros(8000, np.float32)), SEA, hop_length=1 << 80
-    )
+    images = frontend.log_mel(np.append(np.ones(1, np.float32), np.zeros(8000, np.float32)), SEA, hop_length=1 << 80)
     assert images.shape[0] == 2
     assert images[0].any()
     assert not images[1].any()

@@ -1,12 +1,12 @@
 """Resampling against the float64 transcription of resampy 0.2.2, and block by block against one shot."""
 
-import golden
 import numpy as np
 import pytest
-import reference_frontend as oracle
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import golden
+import reference_frontend as oracle
 from edgel3_onnx import _frontend, frontend
 from edgel3_onnx.exceptions import EdgeL3ArgumentError
 

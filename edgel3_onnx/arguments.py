@@ -1,0 +1,213 @@
+"""The arguments of the command edgel3-onnx."""
+
+import argparse
+import math
+from collections.abc import Sequence
+
+from edgel3_onnx.metadata import PRECISIONS
+from edgel3_onnx.outputs import FORMATS
+from edgel3_onnx.registry import MODEL_TYPES
+from edgel3_onnx.spec import RESAMPLERS
+from edgel3_onnx.version import __version__
+
+PROGRAM = "edgel3-onnx"
+PCM_NAMES = ("s16le", "f32le")
+
+_DESCRIPTION = """\
+Embed audio with EdgeL3 (sparse) or SEA models through ONNX Runtime: one vector per window of one second."""
+
+_EXAMPLES = """\
+examples:
+  edgel3-onnx street.flac --model-type sea --emb-dim 64
+      writes street.npz: embedding (T, 64), timestamps (T,), metadata
+  edgel3-onnx recordings/ --recursive --output embeddings/ --jobs 4 --skip-existing
+      goes on where an earlier run stopped
+  arecord -f S16_LE -r 16000 | edgel3-onnx - --model-type sea --emb-dim 64
+      prints one JSON line per window while the audio arrives
+
+exit status: 0 all done, 1 some failed, 2 wrong usage, 130 or 143 stopped by Ctrl-C or SIGTERM"""
+
+
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line; exits with status 2, or 0 after --help and --version."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    actions = [args.list_models, args.doctor, bool(args.fetch), args.inspect is not None]
+    if sum(actions) > 1 or (any(actions) and args.inputs):
+        parser.error("--list-models, --fetch, --doctor and --inspect each go alone, without inputs")
+    if not any(actions) and not args.inputs:
+        parser.error("give files or directories to embed, or - for standard input")
+    if "-" in args.inputs:
+        if len(args.inputs) > 1:
+            parser.error("- (standard input) goes alone")
+        if args.format == "parquet":
+            parser.error("standard input is saved as npz or npy, not as parquet")
+    elif args.rate is not None or args.pcm is not None:
+        parser.error("--rate and --pcm describe standard input: give - as the input")
+    if args.pcm is not None and args.rate is None:
+        parser.error("--pcm needs --rate")
+    if args.format == "parquet" and args.output_dir is None:
+        parser.error("--format parquet makes one dataset of all inputs: name its directory with --output")
+    return args
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        usage="%(prog)s INPUT... [--output DIR] [--model-type TYPE] [options]",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        add_help=False,
+    )
+    parser.add_argument(
+        "inputs", metavar="INPUT", nargs="*", help="audio file, directory of audio files, or - for standard input"
+    )
+    _add_model(parser.add_argument_group("model"))
+    _add_embedding(parser.add_argument_group("embedding"))
+    _add_output(parser.add_argument_group("output"))
+    _add_running(parser.add_argument_group("running"))
+    _add_live(parser.add_argument_group("standard input (INPUT is -)"))
+    _add_information(parser.add_argument_group("information, in place of inputs"))
+    return parser
+
+
+def _add_model(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--model-type", choices=MODEL_TYPES, default="sparse", help="default: %(default)s")
+    group.add_argument(
+        "--emb-dim", metavar="N", type=int, default=128, help="values of a sea embedding: 512, 256, 128 (default), 64"
+    )
+    group.add_argument(
+        "--retrain-type",
+        "-retrain",
+        choices=("ft", "kd"),
+        default="ft",
+        help="a sparse model's training after pruning: fine-tuned (default) or knowledge-distilled",
+    )
+    group.add_argument(
+        "--model-sparsity",
+        "-sp",
+        metavar="P",
+        type=float,
+        default=95.45,
+        help="percentage of zero weights of a sparse model (default: %(default)s); --list-models lists them",
+    )
+    group.add_argument("--weights", metavar="FILE", help="own .h5, .h5.gz or .onnx instead of the published weights")
+    group.add_argument("--precision", choices=PRECISIONS, default="fp32", help="default: %(default)s")
+
+
+def _add_embedding(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--hop-size", "-t", metavar="S", type=_positive, default=0.1, help="seconds between windows (default: 0.1)"
+    )
+    group.add_argument(
+        "--no-centering",
+        "-n",
+        dest="center",
+        action="store_false",
+        help="let a timestamp be the start of its window instead of its centre",
+    )
+    group.add_argument(
+        "--resampler",
+        choices=RESAMPLERS,
+        default=RESAMPLERS[0],
+        help="kaiser_best (default) gives the published numbers; soxr is faster, and its numbers are others",
+    )
+
+
+def _add_output(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--output",
+        "--output-dir",
+        "-o",
+        dest="output_dir",
+        metavar="DIR",
+        help="where outputs go, in the sub-folders of the input directories; default: beside each input",
+    )
+    group.add_argument("--suffix", "-x", metavar="S", help="name outputs <input>_S.npz instead of <input>.npz")
+    group.add_argument(
+        "--format",
+        choices=FORMATS,
+        help="npz (default), npy (the embedding alone), or parquet (all inputs in the one dataset DIR)",
+    )
+    group.add_argument("--recursive", "-r", action="store_true", help="take the sub-folders of directories too")
+    existing = group.add_mutually_exclusive_group()
+    existing.add_argument(
+        "--skip-existing",
+        dest="existing",
+        action="store_const",
+        const="skip",
+        help="keep outputs that are whole and were made from the same file with the same model and options",
+    )
+    existing.add_argument(
+        "--overwrite",
+        dest="existing",
+        action="store_const",
+        const="replace",
+        help="replace existing outputs: the default, except for a parquet dataset",
+    )
+    group.add_argument("--dry-run", action="store_true", help="only print what would be done")
+    group.add_argument(
+        "--report", metavar="FILE", help="write one JSON line per input: status, reason, windows, seconds"
+    )
+
+
+def _add_running(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--provider",
+        metavar="NAME",
+        default="cpu",
+        help="cpu (default), cuda, cuda:1, tensorrt, openvino, coreml, directml, xnnpack, qnn, migraphx, webgpu, "
+        "sparse or auto; --doctor tells which load",
+    )
+    group.add_argument(
+        "--provider-option",
+        metavar="KEY=VALUE",
+        type=_key_value,
+        action="append",
+        default=[],
+        help="option of the ONNX Runtime execution provider; may be repeated",
+    )
+    group.add_argument("--batch-size", metavar="N", type=_count, help="windows per run (default: the model's choice)")
+    group.add_argument("--threads", metavar="N", type=_count, help="CPU threads per job (default: all CPUs)")
+    group.add_argument("--jobs", "-j", metavar="N", type=_count, default=1, help="processes (default: 1)")
+    group.add_argument("--fast-math", action="store_true", help="bfloat16 products on Arm CPUs: faster, less exact")
+    group.add_argument("--quiet", "-q", action="store_true", help="print errors only")
+
+
+def _add_live(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--rate", metavar="HZ", type=_positive, help="the input is raw mono PCM at this rate, not WAV")
+    group.add_argument("--pcm", choices=PCM_NAMES, help="samples of raw PCM (default: s16le)")
+
+
+def _add_information(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--help", "-h", action="help", help="show this help")
+    group.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    group.add_argument("--list-models", action="store_true", help="the models, their sizes, and which are at hand")
+    group.add_argument("--fetch", metavar="VARIANT", nargs="+", help="download and convert models ahead of use")
+    group.add_argument("--doctor", action="store_true", help="what works on this machine, and what does not")
+    group.add_argument("--inspect", metavar="FILE", help="how an output was made")
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"a positive number is needed, got {text!r}")
+    return value
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"a positive whole number is needed, got {text!r}")
+    return int(text)
+
+
+def _key_value(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise argparse.ArgumentTypeError(f"KEY=VALUE is needed, got {text!r}")
+    return key, value

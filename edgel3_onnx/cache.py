@@ -1,0 +1,190 @@
+"""The cache of graphs: each has its digest beside it and is made once, however many processes want it."""
+
+import hashlib
+import json
+import os
+import secrets
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from edgel3_onnx.exceptions import EdgeL3Error
+
+# A holder that takes this long has been stopped or hangs. The lock only saves work: files appear whole or not
+# at all, so going on without it is safe.
+LOCK_TIMEOUT_S = 600.0
+_LOCK_POLL_S = 0.05
+
+
+def cache_dir() -> Path:
+    """Where the graphs are kept: EDGEL3_ONNX_CACHE, or the user's cache directory for ``edgel3-onnx``.
+
+    It need not exist. The environment is read at each call.
+    """
+    override = os.environ.get("EDGEL3_ONNX_CACHE")
+    if override:
+        return Path(os.path.abspath(os.path.expanduser(override)))
+    from platformdirs import user_cache_path
+
+    return user_cache_path("edgel3-onnx", appauthor=False)
+
+
+def fault(graph: Path, origin: Mapping[str, object]) -> str | None:
+    """Why the cached ``graph`` cannot be used; None if it is whole and was made from ``origin``.
+
+    Only reads, so that it works on a cache that cannot be written to.
+    """
+    record_path = _record_path(graph)
+    try:
+        with open(graph, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        return "not there"
+    except OSError as error:
+        return f"cannot be read ({error.strerror or error})"
+    try:
+        record = json.loads(record_path.read_text("utf-8"))
+    except FileNotFoundError:
+        return f"cannot be verified, because {record_path.name} is not beside it"
+    except (OSError, ValueError):
+        return f"cannot be verified, because {record_path.name} cannot be read"
+    if not isinstance(record, dict) or record.get("origin") != dict(origin):
+        return "made from other weights or by another version of this package"
+    if record.get("sha256") != digest:
+        return f"damaged (sha256 {digest[:12]}... instead of {str(record.get('sha256'))[:12]}...)"
+    return None
+
+
+def get_or_make(name: str, origin: Mapping[str, object], make: Callable[[], bytes]) -> Path:
+    """Return the path of the cached graph ``name``, calling ``make`` for its bytes if it cannot be used.
+
+    Parameters
+    ----------
+    name : str
+        File name within the cache directory.
+    origin : mapping of str to JSON values
+        What the graph is made from; a cached graph with another origin is made anew.
+    make : callable
+        Returns the graph's bytes. Threads and processes that want the same graph wait for the first one's.
+
+    Raises
+    ------
+    EdgeL3Error
+        If the cache directory cannot be written to; and whatever ``make`` raises, with nothing written then.
+    """
+    graph = cache_dir() / name
+    if fault(graph, origin) is None:
+        return graph
+    with _locked(graph) as held:
+        if fault(graph, origin) is None:  # made by the process that had the lock before
+            return graph
+        data = make()
+        record = {"sha256": hashlib.sha256(data).hexdigest(), "origin": dict(origin)}
+        with _reported(graph):
+            if held:
+                _remove_leftovers(graph)
+            # A process that dies between these two leaves a graph that does not match its record: made anew.
+            write_atomically(graph, data)
+            write_atomically(_record_path(graph), json.dumps(record, sort_keys=True).encode())
+    return graph
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write ``data`` to a temporary file beside ``path``, then move it there.
+
+    Raises OSError; ``path`` is then as it was before.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _record_path(graph: Path) -> Path:
+    return graph.with_name(graph.name + ".json")
+
+
+def _remove_leftovers(graph: Path) -> None:
+    """Remove temporary files of processes that were killed while writing. To be called with the lock held."""
+    for leftover in graph.parent.glob(f".{graph.name}.*.tmp"):
+        leftover.unlink(missing_ok=True)
+
+
+@contextmanager
+def _reported(graph: Path) -> Iterator[None]:
+    """Turn OSError into an EdgeL3Error that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise EdgeL3Error(
+            f"{graph.name} is not in the cache directory {graph.parent}, which cannot be written to "
+            f"({error.strerror or error}); set EDGEL3_ONNX_CACHE to a directory that can"
+        ) from error
+
+
+@contextmanager
+def _locked(graph: Path) -> Iterator[bool]:
+    """Hold the lock for ``graph`` against other threads and processes; yields False if that took too long.
+
+    The system releases the lock of a process that dies, so a lock file left behind means nothing.
+    """
+    path = graph.with_name(graph.name + ".lock")
+    with _reported(graph):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, held = _acquire(path)
+    try:
+        yield held
+    finally:
+        if held:
+            with suppress(OSError):  # Windows does not remove open files
+                path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _acquire(path: Path) -> tuple[int, bool]:
+    """Open and lock ``path``: the descriptor, and whether it is locked (False after LOCK_TIMEOUT_S)."""
+    deadline = time.monotonic() + LOCK_TIMEOUT_S
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            while not (locked := _try_lock(descriptor)) and time.monotonic() < deadline:
+                time.sleep(_LOCK_POLL_S)
+            if not locked or _is_open_file(descriptor, path):
+                return descriptor, locked
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)  # the holder before us removed the file that we had opened
+
+
+def _try_lock(descriptor: int) -> bool:
+    """Lock without waiting; True also where the file system knows no locks."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _is_open_file(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False

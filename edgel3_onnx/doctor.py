@@ -1,0 +1,141 @@
+"""What is installed, what really works, and which weights are at hand: --doctor, --list-models and --fetch."""
+
+import os
+import platform
+import sys
+import tempfile
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+
+from edgel3_onnx import frontend
+from edgel3_onnx import weights as store
+from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error
+from edgel3_onnx.registry import Variant, variants
+from edgel3_onnx.session import PROVIDERS, SPARSE, available_cpus, installed_providers, open_engine
+from edgel3_onnx.version import __version__
+
+_PACKAGES = ("numpy", "soundfile", "soxr", "onnx", "h5py", "platformdirs", "tqdm", "pyarrow", "av", "tensorflow")
+_ENVIRONMENT = ("EDGEL3_ONNX_CACHE", "EDGEL3_ONNX_MIRROR", "EDGEL3_ONNX_OFFLINE", "EDGEL3_ONNX_SIMD")
+
+
+def report() -> str:
+    """Versions, providers that are available and those that really load, SIMD level, cache, weights at hand."""
+    lines = [
+        f"edgel3-onnx {__version__}",
+        f"Python {platform.python_version()} ({sys.executable})",
+        f"{platform.platform()}, {available_cpus()} of {os.cpu_count()} CPUs may be used",
+        f"front end: SIMD level {_simd_level()}",
+        "packages: " + ", ".join(f"{name} {_version(name) or 'not installed'}" for name in _PACKAGES),
+        *_onnxruntime(),
+        *_providers(),
+        *_cache(),
+    ]
+    lines += [f"{name}={os.environ[name]}" for name in _ENVIRONMENT if name in os.environ]
+    return "\n".join(lines)
+
+
+def list_models() -> str:
+    """A table of all variants: id, size of the embedding, rate, and whether the graph is at hand."""
+    rows = [("variant", "embedding", "rate", "graph"), *(_row(variant) for variant in variants().values())]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    return "\n".join(
+        "  ".join([*(text.ljust(width) for text, width in zip(row, widths, strict=False)), row[3]]) for row in rows
+    )
+
+
+def fetch(variant_ids: list[str], precision: str = "fp32", verbose: bool = True) -> int:
+    """Download and convert variants ahead of their use; ``["all"]`` stands for all of them.
+
+    Returns
+    -------
+    int
+        Exit status: 0, or 1 if a variant could not be had. One line per variant goes to standard output, or to
+        standard error if it failed.
+
+    Raises
+    ------
+    EdgeL3ArgumentError
+        If an id is not in the registry; nothing is fetched then.
+    """
+    known = variants()
+    wanted = list(known) if variant_ids == ["all"] else variant_ids
+    unknown = [name for name in wanted if name not in known]
+    if unknown:
+        raise EdgeL3ArgumentError(f"unknown variant {unknown[0]!r}; there are all, {', '.join(known)}")
+    failed = 0
+    for name in wanted:
+        try:
+            path = store.embedding_model_path(known[name], precision=precision)
+        except EdgeL3Error as error:
+            failed = 1
+            print(f"edgel3-onnx: {error}", file=sys.stderr)
+        else:
+            if verbose:
+                print(f"{name}: {path}")
+    return failed
+
+
+def _row(variant: Variant) -> tuple[str, str, str, str]:
+    path = store.cached_path(variant)
+    state = "not cached" if path is None else f"{path.stat().st_size / 1e6:.1f} MB at {path}"
+    return variant.id, str(variant.embedding_dim), f"{variant.spec.sample_rate} Hz", state
+
+
+def _simd_level() -> str:
+    try:
+        return frontend.simd_level()
+    except EdgeL3Error as error:
+        return f"unusable: {error}"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _onnxruntime() -> list[str]:
+    """The ONNX Runtime distributions: they install into one folder, so that two of them break each other."""
+    names = {(dist.metadata["Name"] or "").lower() for dist in metadata.distributions()}
+    found = sorted(name for name in names if name == "onnxruntime" or name.startswith("onnxruntime-"))
+    found = [name for name in found if name not in ("onnxruntime-extensions", "onnxruntime-genai", "onnxruntime-tools")]
+    lines = [f"ONNX Runtime: {', '.join(f'{name} {_version(name)}' for name in found) or 'not installed'}"]
+    if len(found) > 1:
+        lines.append(
+            f"  PROBLEM: {' and '.join(found)} overwrite each other's files. Uninstall all of them, then install one: "
+            f"pip uninstall -y {' '.join(found)} && pip install {found[-1]}"
+        )
+    return lines
+
+
+def _providers() -> list[str]:
+    """One line per provider that this ONNX Runtime was built with: does a graph of one addition really run on it?"""
+    lines = []
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "probe.onnx")
+        path.write_bytes(_PROBE)
+        for name in installed_providers():
+            try:
+                result = open_engine(path, name).run(np.ones((1, 1, 1, 1), np.float32))
+                works = "loads" if result.item() == 2 else f"gives wrong numbers: 1 + 1 = {result.item()}"
+            except EdgeL3Error as error:
+                works = f"does not load: {error}"
+            lines.append(f"provider {name} ({PROVIDERS[name].onnxruntime_name}): {works}")
+    missing = [name for name in PROVIDERS if name not in installed_providers()]
+    return [*lines, f"provider {SPARSE}: loads", f"providers not installed: {', '.join(missing)}"]
+
+
+def _cache() -> list[str]:
+    at_hand = [variant.id for variant in variants().values() if store.cached_path(variant) is not None]
+    return [f"cache: {store.cache_dir()}", f"graphs at hand: {', '.join(at_hand) or 'none'}"]
+
+
+# A graph of one Add node, y = x + x with x float32 (1, 1, 1, 1), opset 17: kept as bytes so that onnx is not needed.
+_PROBE = bytes.fromhex(
+    "08083a510a0e0a01780a0178120179220341646412057072"
+    "6f62655a1b0a017812160a14080112100a0208010a0208010a0208010a020801"
+    "621b0a017912160a14080112100a0208010a0208010a0208010a02080142040a001011"
+)

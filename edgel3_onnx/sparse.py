@@ -1,0 +1,118 @@
+"""Inference of the pruned networks that skips the weights that are zero, for provider="sparse".
+
+ONNX Runtime multiplies by every zero. This engine runs the same graph from the list of its non-zero weights; the
+kernels are C (sparse_ext), chosen at run time for the processor. docs/sparse-engine.md says how and how fast.
+"""
+
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgel3_onnx import _sparse
+from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error
+from edgel3_onnx.sparse_pack import FRONTEND, load, map_sizes
+
+SIMD_VARIABLE = "EDGEL3_ONNX_SIMD"
+# Windows computed at a time: more keep more threads busy between the steps, each takes 10 MB.
+GROUP = 2
+DENSE_THRESHOLD = 0.3
+
+
+def simd_level() -> str:
+    """The SIMD level of the kernels: the best one of this processor, or the one in EDGEL3_ONNX_SIMD.
+
+    Raises
+    ------
+    EdgeL3Error
+        If that variable names a level that does not exist or that this processor does not have.
+    """
+    levels = _sparse.levels()
+    level = os.environ.get(SIMD_VARIABLE) or levels[-1]
+    if level not in levels:
+        raise EdgeL3Error(f"{SIMD_VARIABLE}={level!r} is not available here; choose one of: {', '.join(levels)}")
+    return level
+
+
+class SparseEngine:
+    """The network ``sparse`` on the CPU, from its non-zero weights.
+
+    Parameters
+    ----------
+    path : path
+        ONNX graph from log-mel images to embeddings, fp32. Its packed form is kept beside it, so that later
+        loads are quick.
+    num_threads : int or None
+        Threads that share one batch, also a batch of one window; None: as many as this process may use CPUs.
+        The result does not depend on it.
+
+    Raises
+    ------
+    EdgeL3Error
+        If the graph cannot be read, is another network, or has weights that are NaN or infinite.
+    EdgeL3ArgumentError
+        If num_threads is less than 1.
+    """
+
+    kind = "mel"
+
+    def __init__(self, path: str | os.PathLike[str], num_threads: int | None = None) -> None:
+        if num_threads is not None and num_threads < 1:
+            raise EdgeL3ArgumentError(f"num_threads must be at least 1, got {num_threads}")
+        packed = load(path)
+        convolutions = [(c.cin, c.indptr, c.index, c.weight, c.bias) for c in packed.convolutions]
+        self.providers = ["sparse"]
+        self.metadata: Mapping[str, str] = packed.metadata
+        self.num_threads = num_threads or len(os.sched_getaffinity(0))
+        self._dim = packed.convolutions[-1].cout
+        self._network = _sparse.Network(convolutions, packed.scale, packed.shift, simd_level())
+        self._helpers = ThreadPoolExecutor(self.num_threads, "edgel3-sparse") if self.num_threads > 1 else None
+        self._workspaces: list[_sparse.Workspace] = []  # free ones; concurrent calls of run have one each
+
+    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Embeddings float32 (N, 512) of log-mel images float32 (N, 1, 256, 199). May be called from any thread.
+
+        Raises
+        ------
+        EdgeL3ArgumentError
+            If ``images`` has another shape or type.
+        """
+        shape = (1, FRONTEND.n_mels, FRONTEND.n_frames)
+        if images.dtype != np.float32 or images.ndim != 4 or images.shape[1:] != shape:
+            raise EdgeL3ArgumentError(
+                f"images must be float32 (N, {', '.join(map(str, shape))}), got {images.dtype} {images.shape}"
+            )
+        n = len(images)
+        embedding = np.empty((n, self._dim), np.float32)
+        if n == 0:
+            return embedding
+        group = 1 if n == 1 else GROUP
+        try:
+            workspace = self._workspaces.pop()
+        except IndexError:
+            workspace = None
+        if workspace is None or workspace.group < group:
+            workspace = _sparse.Workspace(self._network, group)
+        job = _sparse.Job(self._network, np.ascontiguousarray(images).reshape(n, *shape[1:]), embedding, workspace)
+        for _ in range(self.num_threads - 1):
+            if self._helpers is not None:
+                self._helpers.submit(job.work)
+        job.work()
+        self._workspaces.append(workspace)
+        return embedding
+
+
+def faster_than_dense(path: str | os.PathLike[str]) -> bool:
+    """Whether this engine is expected to run the graph at ``path`` faster than ONNX Runtime's CPU provider.
+
+    The rule compares the graph's non-zero multiply-adds with DENSE_THRESHOLD, which is measured by
+    benchmarks/sparse.py. False for a graph that this engine cannot run.
+    """
+    try:
+        packed = load(path)
+    except EdgeL3Error:
+        return False
+    dense = sum(c.cin * c.cout * 9 * pixels for c, pixels in zip(packed.convolutions, map_sizes(), strict=True))
+    return packed.multiply_adds < DENSE_THRESHOLD * dense

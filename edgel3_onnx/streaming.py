@@ -1,0 +1,189 @@
+"""Embeddings of audio that arrives in chunks: the same as of the whole, with bounded state."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from edgel3_onnx import frontend
+from edgel3_onnx.audio import check_hop_size, check_long_enough, check_sample_rate, to_mono
+from edgel3_onnx.embedding import check_options
+from edgel3_onnx.models import EmbeddingModel
+
+Float32 = NDArray[np.float32]
+
+
+class WindowStream:
+    """Cuts a signal that arrives in chunks into windows and makes what the network takes.
+
+    Attributes
+    ----------
+    samples : int
+        Samples per channel that were fed so far, at the rate of the input.
+    silent : bool
+        Whether all of them were zero.
+    """
+
+    def __init__(
+        self,
+        model: EmbeddingModel,
+        sr: float,
+        hop_length: int,
+        center: bool = True,
+        resampler: str = "kaiser_best",
+    ) -> None:
+        self.samples = 0
+        self.silent = True
+        self._model = model
+        self._sr = sr
+        self._hop_length = hop_length
+        self._window_length = model.spec.window_length
+        self._resampler = None if sr == model.sample_rate else frontend.Resampler(sr, model.sample_rate, resampler)
+        self._pieces = [np.zeros(self._window_length // 2 if center else 0, np.float32)]
+        self._held = self._pieces[0].size  # samples in _pieces
+        self._skip = 0  # samples still to be dropped before the next window, where the hop exceeds the window
+        self._padded = self._held  # samples at the model's rate so far, with the zeros in front
+
+    def feed(self, chunk: ArrayLike, batch_size: int) -> Iterator[Float32]:
+        """Take samples (N,) or (N, C) and give the windows that they complete.
+
+        Yields
+        ------
+        float32 (K, ...), K <= batch_size
+            As of :meth:`EmbeddingModel.prepare`. To be read to the end before the next call.
+
+        Raises
+        ------
+        EdgeL3ArgumentError
+            As of :func:`edgel3_onnx.get_embedding`.
+        """
+        if np.size(chunk) == 0:
+            return
+        mono = to_mono(chunk)
+        self.samples += mono.size
+        self.silent = self.silent and not mono.any()
+        self._hold(mono if self._resampler is None else self._resampler.push(mono))
+        yield from self._complete(batch_size)
+
+    def finish(self, batch_size: int) -> Iterator[Float32]:
+        """Give the last windows, padded with zeros at the end. Nothing may be fed afterwards.
+
+        Raises
+        ------
+        EdgeL3ArgumentError
+            If the signal was shorter than one sample at the model's rate.
+        """
+        if self.samples == 0:
+            return
+        check_long_enough(self.samples, self._sr, self._model.sample_rate)
+        if self._resampler is not None:
+            self._hold(self._resampler.flush())
+        beyond = max(self._padded - self._window_length, 0)
+        total = 1 + -(-beyond // self._hop_length)
+        end = (total - 1) * self._hop_length + self._window_length
+        self._hold(np.zeros(end - self._padded, np.float32))
+        yield from self._complete(batch_size)
+
+    def _hold(self, samples: Float32) -> None:
+        self._padded += samples.size
+        dropped = min(self._skip, samples.size)
+        self._skip -= dropped
+        if dropped < samples.size:
+            self._pieces.append(samples[dropped:])
+            self._held += samples.size - dropped
+
+    def _complete(self, batch_size: int) -> Iterator[Float32]:
+        hop_length = self._hop_length
+        while self._held >= self._window_length:
+            buffer = np.concatenate(self._pieces) if len(self._pieces) > 1 else self._pieces[0]
+            count = min(1 + (buffer.size - self._window_length) // hop_length, batch_size)
+            end = (count - 1) * hop_length + self._window_length
+            batch = self._model.prepare(buffer[:end], hop_length=hop_length, count=count)
+            rest = buffer[count * hop_length :]
+            self._skip = max(count * hop_length - buffer.size, 0)
+            self._pieces, self._held = [rest], rest.size
+            yield batch
+
+
+class EmbeddingStream:
+    """Embeddings of audio while it arrives, such as from a microphone.
+
+    Whatever the sizes of the chunks, the embeddings and timestamps together are those that
+    :func:`edgel3_onnx.get_embedding` gives for the whole signal.
+
+    Parameters
+    ----------
+    model : EmbeddingModel
+    sr : float
+        Sample rate in Hz of the samples that will be pushed.
+    hop_size : float
+        Seconds between windows.
+    center : bool
+        Put half a second of zeros in front, so that a timestamp is the centre of its window.
+    resampler : {"kaiser_best", "soxr"}
+
+    Raises
+    ------
+    EdgeL3ArgumentError
+        If an argument is not one of those allowed.
+
+    Examples
+    --------
+    >>> stream = EmbeddingStream(model, 48000)  # doctest: +SKIP
+    >>> for chunk in microphone:  # doctest: +SKIP
+    ...     embeddings, timestamps = stream.push(chunk)
+    """
+
+    def __init__(
+        self,
+        model: EmbeddingModel,
+        sr: float,
+        hop_size: float = 0.1,
+        center: bool = True,
+        resampler: str = "kaiser_best",
+    ) -> None:
+        check_options(center, 0, None, resampler)
+        hop_length = check_hop_size(hop_size, model.sample_rate)
+        self._model = model
+        self._hop_size = float(hop_size)
+        self._windows = WindowStream(model, check_sample_rate(sr), hop_length, bool(center), resampler)
+        self._count = 0
+
+    @property
+    def samples(self) -> int:
+        """Samples per channel that were pushed so far."""
+        return self._windows.samples
+
+    def push(self, samples: ArrayLike) -> tuple[Float32, NDArray[np.float64]]:
+        """Take samples (N,) or (N, C), of any number, and give what they complete.
+
+        Returns
+        -------
+        embedding : float32 (K, D)
+            Of the windows that end within these samples; often K is 0.
+        timestamps : float64 (K,)
+            Seconds since the first sample.
+
+        Raises
+        ------
+        EdgeL3ArgumentError
+            If the samples are not numeric and finite. The stream is as before, then.
+        """
+        return self._run(self._windows.feed(samples, self._model.batch_size))
+
+    def flush(self) -> tuple[Float32, NDArray[np.float64]]:
+        """Give the remaining windows, the last padded with zeros. Ends the stream.
+
+        Raises
+        ------
+        EdgeL3ArgumentError
+            If what was pushed is shorter than one sample at the model's rate.
+        """
+        return self._run(self._windows.finish(self._model.batch_size))
+
+    def _run(self, batches: Iterator[Float32]) -> tuple[Float32, NDArray[np.float64]]:
+        parts = [self._model.predict(batch) for batch in batches]
+        embedding = np.concatenate(parts) if parts else np.zeros((0, self._model.embedding_dim), np.float32)
+        timestamps = np.arange(self._count, self._count + len(embedding), dtype=np.float64) * self._hop_size
+        self._count += len(embedding)
+        return embedding, timestamps

@@ -1,0 +1,225 @@
+"""The weight store: the local ONNX graph of a variant or of a weight file of one's own, made on first use."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+
+from edgel3_onnx import download
+from edgel3_onnx.cache import cache_dir, fault, get_or_make
+from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error
+from edgel3_onnx.metadata import FORMAT, KINDS, PRECISIONS
+from edgel3_onnx.registry import Variant, upstream_url, variants
+from edgel3_onnx.spec import NETWORKS
+
+__all__ = ["cache_dir", "cached_path", "convert_file", "embedding_model_path"]
+
+_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+def cached_path(variant: Variant, precision: str = "fp32", kind: str = "mel") -> Path | None:
+    """The local graph of ``variant`` if it can be used as it is, else None. Never writes or downloads."""
+    _check_arguments(precision, kind)
+    if _is_packaged(variant, precision, kind):
+        return _packaged_path(variant)
+    graph = cache_dir() / _graph_name(variant.id, precision, kind)
+    return graph if fault(graph, _origin_of(variant)) is None else None
+
+
+def embedding_model_path(variant: Variant, *, precision: str = "fp32", kind: str = "mel", verbose: bool = True) -> Path:
+    """The local graph of ``variant``: from the package, the cache, or made now from published weights.
+
+    Parameters
+    ----------
+    variant : Variant
+    precision : {"fp32", "int8", "fp16"}
+        The last two are made from the fp32 graph on first use.
+    kind : {"mel", "waveform"}
+        What the graph takes: a log-mel image, or one second of audio.
+    verbose : bool
+        Show the progress of a download on stderr, if that is a terminal.
+
+    Raises
+    ------
+    EdgeL3Error
+        If the graph is not at hand and cannot be made; the message says what was tried, why that failed, and
+        the ways out.
+    EdgeL3ArgumentError
+        If there is no such precision or kind.
+    """
+    _check_arguments(precision, kind)
+    if _is_packaged(variant, precision, kind):
+        return _packaged_path(variant)
+
+    def make() -> bytes:
+        if kind == "waveform":
+            return _add_front_end(embedding_model_path(variant, precision=precision, verbose=verbose).read_bytes())
+        if precision != "fp32":
+            return _quantize(embedding_model_path(variant, verbose=verbose).read_bytes(), precision)
+        return _convert_published(variant, verbose)
+
+    return get_or_make(_graph_name(variant.id, precision, kind), _origin_of(variant), make)
+
+
+def convert_file(path: str | os.PathLike[str], network_name: str, precision: str = "fp32") -> Path:
+    """The graph of a weight file of the user's own, which need not be a published one.
+
+    Parameters
+    ----------
+    path : path
+        ``.h5`` or ``.h5.gz`` (converted into the cache, once per content), or ``.onnx`` (used where it is).
+    network_name : str
+        Key of ``NETWORKS``: the architecture that the file must have.
+    precision : {"fp32", "int8", "fp16"}
+        "fp32" takes an ``.onnx`` file in the precision that it has.
+
+    Raises
+    ------
+    EdgeL3Error
+        If the file has another architecture (the message names the first layer that differs) or is damaged.
+    EdgeL3ArgumentError
+        If the file cannot be read or is of another type, or there is no such precision or network.
+    """
+    _check_arguments(precision, "mel")
+    if network_name not in NETWORKS:
+        raise EdgeL3ArgumentError(f"network_name must be one of {', '.join(NETWORKS)}, got {network_name!r}")
+    path = Path(path)
+    data = _read_own_file(path)
+    digest = hashlib.sha256(data).hexdigest()
+    is_hdf5 = data.startswith((_HDF5_MAGIC, _GZIP_MAGIC)) or path.name.lower().endswith((".h5", ".h5.gz"))
+    if not is_hdf5 and path.suffix.lower() != ".onnx":
+        raise EdgeL3ArgumentError(f"weights: {path} is neither Keras HDF5 (.h5, .h5.gz) nor ONNX (.onnx)")
+
+    def cached(precision: str, make: Callable[[], bytes]) -> Path:
+        name = _graph_name(f"own-{digest[:16]}-{network_name}", precision, "mel")
+        return get_or_make(name, _origin(digest), make)
+
+    if is_hdf5:
+        graph = cached("fp32", lambda: _convert(data, network_name, None, path.name))
+        fits = precision == "fp32"
+    else:
+        graph = path
+        fits = _checked_precision(data, network_name, path.name) == precision or precision == "fp32"
+    return graph if fits else cached(precision, lambda: _quantize(graph.read_bytes(), precision))
+
+
+def _check_arguments(precision: str, kind: str) -> None:
+    if precision not in PRECISIONS:
+        raise EdgeL3ArgumentError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+    if kind not in KINDS:
+        raise EdgeL3ArgumentError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
+
+
+def _graph_name(stem: str, precision: str, kind: str) -> str:
+    return f"{stem}.{kind}.{precision}.onnx"
+
+
+def _is_packaged(variant: Variant, precision: str, kind: str) -> bool:
+    return variant.packaged and (precision, kind) == ("fp32", "mel")
+
+
+def _packaged_path(variant: Variant) -> Path:
+    return Path(str(resources.files("edgel3_onnx.onnx_models").joinpath(variant.file)))
+
+
+def _origin_of(variant: Variant) -> dict[str, object]:
+    if variant.git_blob_id is not None:
+        return _origin(variant.git_blob_id)
+    return _origin(hashlib.sha256(_packaged_path(variant).read_bytes()).hexdigest())
+
+
+def _origin(source_digest: str) -> dict[str, object]:
+    """What a cached graph is made from; one made from something else, or in another format, is made anew."""
+    return {"format": FORMAT, "source": source_digest}
+
+
+def _convert_published(variant: Variant, verbose: bool) -> bytes:
+    assert variant.git_blob_id is not None and variant.network is not None  # else it would be a packaged one
+    try:
+        data = download.fetch(variant.file, variant.git_blob_id, upstream_url(), verbose=verbose)
+    except EdgeL3Error as error:
+        raise EdgeL3Error(_unavailable(variant, str(error))) from error
+    return _convert(data, variant.network, variant.id, variant.file)
+
+
+def _unavailable(variant: Variant, failure: str) -> str:
+    graph = cache_dir() / _graph_name(variant.id, "fp32", "mel")
+    ways_out = [
+        "set EDGEL3_ONNX_MIRROR to a directory or an http(s) URL that has this file",
+        "give a weight file: --weights FILE, in Python weights=FILE",
+        f"copy {graph.parent} from a machine that has this model (EDGEL3_ONNX_CACHE sets the place)",
+    ]
+    for other in variants().values():
+        if other.packaged:
+            ways_out.append(f"use the model that comes with this package: --model-type {other.model_type}")
+    return (
+        f"Cannot get the weights of {variant.id} ({variant.file}). Tried:\n"
+        f"  {graph}: {fault(graph, _origin_of(variant))}\n"
+        f"  {failure}\n"
+        "Ways out:\n  " + ";\n  ".join(ways_out) + "."
+    )
+
+
+def _convert(data: bytes, network_name: str, variant_id: str | None, source_file: str) -> bytes:
+    with _export_packages("Converting weights"):
+        from edgel3_onnx.export.h5_to_onnx import convert, decompress
+
+        return convert(
+            decompress(data, source_file),
+            NETWORKS[network_name],
+            variant=variant_id,
+            source_file=source_file,
+            source_sha256=hashlib.sha256(data).hexdigest(),
+        )
+
+
+def _quantize(graph: bytes, precision: str) -> bytes:
+    with _export_packages(f"Making an {precision} graph"):
+        from edgel3_onnx.export.quantize import quantize
+
+        return quantize(graph, precision)
+
+
+def _add_front_end(graph: bytes) -> bytes:
+    with _export_packages("Making a waveform graph"):
+        from edgel3_onnx.export.waveform import add_front_end
+
+        return add_front_end(graph)
+
+
+def _checked_precision(graph: bytes, network_name: str, source_file: str) -> str:
+    """Refuse a graph of another architecture; return the precision that it has."""
+    with _export_packages("Checking a graph"):
+        from edgel3_onnx.export.check import check_graph
+        from edgel3_onnx.export.graph import parse, read_metadata
+
+        check_graph(graph, NETWORKS[network_name], source_file)
+        metadata = read_metadata(parse(graph, source_file)) or {}
+        return str(metadata.get("precision", "fp32"))
+
+
+@contextmanager
+def _export_packages(what: str) -> Iterator[None]:
+    """Say which package is missing on a device that has only what running a converted graph takes."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise EdgeL3Error(
+            f"{what} needs the Python package {error.name!r}: install it (pip install onnx h5py), or copy "
+            f"{cache_dir()} from a machine that has converted this model"
+        ) from error
+
+
+def _read_own_file(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > download.MAX_BYTES:
+            raise EdgeL3ArgumentError(f"weights: {path} is larger than {download.MAX_BYTES} bytes")
+        data = path.read_bytes()
+    except OSError as error:
+        raise EdgeL3ArgumentError(f"weights: cannot read {path} ({error.strerror or error})") from error
+    if not data:
+        raise EdgeL3ArgumentError(f"weights: {path} is empty")
+    return data

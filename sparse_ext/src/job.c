@@ -1,0 +1,113 @@
+/* A batch of windows as steps of independent items, which any number of threads take one by one.
+
+   An item is computed the same way whoever takes it, so results do not depend on the threads. A thread waits only for
+   items that another thread has already taken: helpers that never come are not missed. */
+#include <string.h>
+
+#include "compiler.h"
+#include "layers.h"
+
+enum { STEPS = EDGEL3_STAGES + 2 }; /* images to strips, the stages, maxima to embeddings */
+
+typedef struct {
+  edgel3_counter taken, done;
+  char own_cache_line[64 - 2 * sizeof(edgel3_counter)];
+} step_counters;
+
+struct edgel3_job {
+  const edgel3_network *network;
+  const float *images;
+  float *out;
+  size_t n, group;
+  float *planes[2];
+  step_counters *counters; /* [groups][STEPS] */
+};
+
+edgel3_job *edgel3_job_new(const edgel3_network *network, const float *images, float *out, size_t n, size_t group,
+                           void *workspace) {
+  edgel3_job *job = malloc(sizeof *job);
+  step_counters *counters = calloc((n + group - 1) / group * STEPS + 1, sizeof *counters);
+  if (!job || !counters) {
+    free(job);
+    free(counters);
+    return NULL;
+  }
+  float *planes = workspace;
+  *job = (edgel3_job){network, images, out, n, group, {planes, planes + group * network->plane_floats[0]}, counters};
+  return job;
+}
+
+void edgel3_job_free(edgel3_job *job) {
+  if (!job) return;
+  free(job->counters);
+  free(job);
+}
+
+/* Row `row` of all strips of an image, with the input BatchNorm applied. */
+static void to_strips(const edgel3_network *network, const float *image, float *plane, size_t row) {
+  const size_t rows = EDGEL3_MELS / EDGEL3_LANES;
+  float *to = plane + row * EDGEL3_FRAMES * EDGEL3_LANES;
+  for (size_t strip = 0; strip < EDGEL3_LANES; ++strip) {
+    const float *from = image + (strip * rows + row) * EDGEL3_FRAMES;
+    for (size_t column = 0; column < EDGEL3_FRAMES; ++column)
+      to[column * EDGEL3_LANES + strip] = from[column] * network->scale + network->shift;
+  }
+}
+
+static void to_embedding(const edgel3_stage *s, const float *maxima, float *out) {
+  const size_t tiles = (size_t)s->row_tiles * s->col_tiles;
+  for (size_t o = 0; o < s->cout; ++o) {
+    float largest = maxima[o * EDGEL3_LANES];
+    for (size_t tile = 0; tile < tiles; ++tile)
+      for (size_t strip = 0; strip < EDGEL3_LANES; ++strip) {
+        const float value = maxima[(tile * s->cout + o) * EDGEL3_LANES + strip];
+        if (value > largest) largest = value;
+      }
+    out[o] = largest;
+  }
+}
+
+static size_t items_of(const edgel3_network *network, size_t step) {
+  if (step == 0) return EDGEL3_MELS / EDGEL3_LANES;
+  if (step == STEPS - 1) return 1;
+  const edgel3_stage *s = &network->stage[step - 1];
+  return (size_t)s->row_tiles * s->col_tiles * s->chunks;
+}
+
+/* Item `item` of window `slot` of the group that starts with window `first`. */
+static void compute(const edgel3_job *job, size_t first, size_t slot, size_t step, size_t item, float *scratch) {
+  const edgel3_network *network = job->network;
+  float *planes[2] = {job->planes[0] + slot * network->plane_floats[0], job->planes[1] + slot * network->plane_floats[1]};
+  if (step == 0) {
+    to_strips(network, job->images + (first + slot) * EDGEL3_MELS * EDGEL3_FRAMES, planes[0], item);
+  } else if (step == STEPS - 1) {
+    const edgel3_stage *last = &network->stage[EDGEL3_STAGES - 1];
+    to_embedding(last, planes[EDGEL3_STAGES % 2], job->out + (first + slot) * last->cout);
+  } else {
+    const edgel3_stage *s = &network->stage[step - 1];
+    const uint32_t chunk = (uint32_t)(item % s->chunks), tile = (uint32_t)(item / s->chunks);
+    network->kernels->tile(s, tile / s->col_tiles, tile % s->col_tiles, chunk, planes[(step - 1) % 2],
+                           planes[step % 2], scratch);
+  }
+}
+
+int edgel3_job_work(edgel3_job *job) {
+  float *scratch = aligned_new(job->network->scratch_floats * sizeof *scratch);
+  if (!scratch) return -1;
+  step_counters *counters = job->counters;
+  for (size_t first = 0; first < job->n; first += job->group) {
+    const size_t windows = job->n - first < job->group ? job->n - first : job->group;
+    for (size_t step = 0; step < STEPS; ++step, ++counters) {
+      const size_t items = items_of(job->network, step);
+      for (;;) {
+        const size_t item = (size_t)counter_increment(&counters->taken);
+        if (item >= items * windows) break;
+        compute(job, first, item / items, step, item % items, scratch);
+        counter_increment(&counters->done);
+      }
+      while ((size_t)counter_read(&counters->done) < items * windows) YIELD();
+    }
+  }
+  aligned_delete(scratch);
+  return 0;
+}

@@ -1,0 +1,147 @@
+/* From the packed convolutions to what the kernels read: geometry of the stages, taps by blocks of input channels. */
+#include <string.h>
+
+#include "compiler.h"
+#include "layers.h"
+
+/* Bytes of packed input that a block of input channels may take: with the sums that stream through, it has to stay in
+   a level-1 cache of 32 or 48 KiB while all output channels are computed. */
+enum { BLOCK_BYTES = 24 * 1024 };
+
+static const edgel3_kernels *const KERNELS[] = {
+    &edgel3_kernels_baseline,
+#if defined(__x86_64__) && defined(__GNUC__)
+    &edgel3_kernels_avx2,
+    &edgel3_kernels_avx512,
+#elif defined(__aarch64__) && defined(__GNUC__)
+    &edgel3_kernels_neon,
+#endif
+};
+enum { N_KERNELS = sizeof KERNELS / sizeof *KERNELS };
+
+const char *const *edgel3_levels(void) {
+  static const char *names[N_KERNELS + 1];
+  size_t n = 0;
+  for (size_t i = 0; i < N_KERNELS; ++i)
+    if (KERNELS[i]->supported()) names[n++] = KERNELS[i]->name;
+  return names;
+}
+
+static const edgel3_kernels *find_kernels(const char *level) {
+  for (size_t i = 0; i < N_KERNELS; ++i)
+    if (KERNELS[i]->supported() && strcmp(KERNELS[i]->name, level) == 0) return KERNELS[i];
+  return NULL;
+}
+
+static size_t channel_floats(const edgel3_stage *s) { return (size_t)(s->tile_rows + 2) * (s->tile_cols + 2); }
+
+static void set_geometry(edgel3_stage *s, uint32_t stage, uint32_t lanes) {
+  /* Stages 0, 2, 4 pool; each pooling halves the plane, odd columns are dropped. */
+  const uint32_t halvings = (stage + 1) / 2;
+  s->rows = (EDGEL3_MELS / EDGEL3_LANES) >> halvings;
+  s->cols = EDGEL3_FRAMES >> halvings;
+  s->output = stage == EDGEL3_STAGES - 1 ? EDGEL3_MAXIMUM : stage % 2 ? EDGEL3_RELU : EDGEL3_RELU_POOL;
+  s->out_rows = s->output == EDGEL3_RELU_POOL ? s->rows / 2 : s->rows;
+  s->out_cols = s->output == EDGEL3_RELU_POOL ? s->cols / 2 : s->cols;
+  s->tile_rows = s->rows < 4 ? 2 : 4;
+  s->tile_cols = s->rows < 4 ? 12 : 6;
+  s->row_tiles = s->rows / s->tile_rows;
+  const uint32_t needed = s->output == EDGEL3_RELU_POOL ? 2 * s->out_cols : s->cols;
+  s->col_tiles = (needed + s->tile_cols - 1) / s->tile_cols;
+  s->chunks = stage >= 5 ? 4 : stage >= 3 ? 2 : 1;
+  s->block = (uint32_t)(BLOCK_BYTES / (channel_floats(s) * lanes * sizeof(float)));
+  if (s->block > s->cin) s->block = s->cin;
+  s->blocks = (s->cin + s->block - 1) / s->block;
+}
+
+/* Sort the taps by blocks of input channels; within a block, by output channel and then as packed. */
+static int set_taps(edgel3_stage *s, const edgel3_convolution *from, uint32_t lanes) {
+  const uint32_t stride = s->tile_cols + 2;
+  const size_t lists = (size_t)s->blocks * s->cout;
+  s->start = calloc(lists + 1, sizeof *s->start);
+  s->taps = malloc((from->indptr[from->cout] + 1) * sizeof *s->taps);
+  s->bias = malloc(s->cout * sizeof *s->bias);
+  uint32_t *next = malloc(lists * sizeof *next);
+  if (!s->start || !s->taps || !s->bias || !next) {
+    free(next);
+    return -1;
+  }
+  memcpy(s->bias, from->bias, s->cout * sizeof *s->bias);
+  for (uint32_t o = 0; o < s->cout; ++o)
+    for (uint32_t i = from->indptr[o]; i < from->indptr[o + 1]; ++i)
+      ++s->start[(size_t)(from->index[i] / 9 / s->block) * s->cout + o + 1];
+  for (size_t list = 0; list < lists; ++list) s->start[list + 1] += s->start[list];
+  memcpy(next, s->start, lists * sizeof *next);
+  for (uint32_t o = 0; o < s->cout; ++o)
+    for (uint32_t i = from->indptr[o]; i < from->indptr[o + 1]; ++i) {
+      const uint32_t channel = from->index[i] / 9, row = from->index[i] % 9 / 3, column = from->index[i] % 3;
+      edgel3_tap *tap = &s->taps[next[(size_t)(channel / s->block) * s->cout + o]++];
+      const size_t vector = channel % s->block * channel_floats(s) + row * stride + column;
+      tap->offset = (uint32_t)(vector * lanes * sizeof(float));
+      tap->weight = from->weight[i];
+    }
+  free(next);
+  return 0;
+}
+
+static int set_first(edgel3_network *network, const edgel3_convolution *from) {
+  network->first = calloc(10 * (size_t)from->cout, sizeof *network->first);
+  if (!network->first) return -1;
+  for (uint32_t o = 0; o < from->cout; ++o)
+    for (uint32_t i = from->indptr[o]; i < from->indptr[o + 1]; ++i)
+      network->first[9 * o + from->index[i]] = from->weight[i];
+  memcpy(network->first + 9 * (size_t)from->cout, from->bias, from->cout * sizeof *from->bias);
+  return 0;
+}
+
+static size_t output_floats(const edgel3_stage *s) {
+  const size_t pixels = s->output == EDGEL3_MAXIMUM ? (size_t)s->row_tiles * s->col_tiles : s->out_rows * s->out_cols;
+  return pixels * s->cout * EDGEL3_LANES;
+}
+
+edgel3_network *edgel3_network_new(const edgel3_convolution layers[EDGEL3_LAYERS], float scale, float shift,
+                                   const char *level) {
+  const edgel3_kernels *kernels = find_kernels(level);
+  edgel3_network *network = kernels ? calloc(1, sizeof *network) : NULL;
+  if (!network) return NULL;
+  network->kernels = kernels;
+  network->scale = scale;
+  network->shift = shift;
+  network->plane_floats[0] = EDGEL3_MELS * EDGEL3_FRAMES;
+  int failed = set_first(network, &layers[0]);
+  for (uint32_t k = 0; k < EDGEL3_STAGES && !failed; ++k) {
+    edgel3_stage *s = &network->stage[k];
+    const edgel3_convolution *from = &layers[k + 1];
+    s->cin = from->cin;
+    s->cout = from->cout;
+    s->first = k == 0 ? network->first : NULL;
+    set_geometry(s, k, kernels->lanes);
+    failed = set_taps(s, from, kernels->lanes);
+    const size_t packed = EDGEL3_LANES * s->block * channel_floats(s);
+    const size_t sums = (size_t)EDGEL3_LANES * s->tile_rows * s->tile_cols * s->cout;
+    if (packed + sums > network->scratch_floats) network->scratch_floats = packed + sums;
+    size_t *plane = &network->plane_floats[(k + 1) % 2];
+    if (output_floats(s) > *plane) *plane = output_floats(s);
+    network->bytes += from->indptr[from->cout] * sizeof(edgel3_tap);
+  }
+  if (!failed) return network;
+  edgel3_network_free(network);
+  return NULL;
+}
+
+void edgel3_network_free(edgel3_network *network) {
+  if (!network) return;
+  for (uint32_t k = 0; k < EDGEL3_STAGES; ++k) {
+    free(network->stage[k].taps);
+    free(network->stage[k].start);
+    free(network->stage[k].bias);
+  }
+  free(network->first);
+  free(network);
+}
+
+size_t edgel3_network_bytes(const edgel3_network *network) { return network->bytes; }
+
+size_t edgel3_workspace_bytes(const edgel3_network *network, size_t windows) {
+  return windows * (network->plane_floats[0] + network->plane_floats[1]) * sizeof(float);
+}

@@ -1,0 +1,145 @@
+"""Providers: the one asked for, or an error that says which there are; and graphs that do not fit."""
+
+import json
+import logging
+import os
+
+import numpy as np
+import onnx
+import pytest
+
+import golden
+from edgel3_onnx import EdgeL3ArgumentError, EdgeL3Error, get_embedding, load_embedding_model
+from edgel3_onnx.session import PROVIDERS, available_cpus, installed_providers, open_engine
+from parity import relative_error
+
+AUDIO = golden.audio(8000, 2.37, 11)
+
+
+def test_the_model_says_what_it_is(sea64, seeded_graph):
+    assert sea64.sample_rate == 8000
+    assert sea64.embedding_dim == 64
+    assert sea64.output_shape == (None, 64)
+    assert sea64.providers == ["CPUExecutionProvider"]
+    assert sea64.info.variant == "sea-64"
+    assert (sea64.info.kind, sea64.info.precision, sea64.info.licence) == ("mel", "fp32", "MIT")
+
+
+def test_a_loaded_model_is_reused_until_its_file_changes(seeded_graph, tmp_path):
+    path = tmp_path / "own.onnx"
+    path.write_bytes(seeded_graph("sea-64").read_bytes())
+    first = load_embedding_model("sea", 64, weights=path)
+    assert load_embedding_model("sea", 64, weights=path) is first
+    os.utime(path, ns=(1, 1))
+    assert load_embedding_model("sea", 64, weights=path) is not first
+
+
+@pytest.mark.parametrize("name", [name for name in PROVIDERS if name not in installed_providers()])
+def test_an_absent_provider_is_an_error_that_says_what_there_is(name, seeded_graph):
+    with pytest.raises(EdgeL3Error) as caught:
+        load_embedding_model("sea", 64, weights=seeded_graph("sea-64"), provider=name)
+    message = str(caught.value)
+    assert f"provider {name!r} is not part of the installed ONNX Runtime" in message
+    assert "Available here: cpu" in message and PROVIDERS[name].package in message
+
+
+def test_a_provider_that_onnxruntime_silently_replaces_by_the_cpu_is_an_error(seeded_graph, monkeypatch):
+    import onnxruntime
+
+    # ONNX Runtime lists CUDA wherever it was built with it, and then gives a CPU session if a library is missing.
+    real = onnxruntime.InferenceSession
+    monkeypatch.setattr(
+        onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    )
+    monkeypatch.setattr(
+        onnxruntime, "InferenceSession", lambda path, options, **_: real(path, providers=["CPUExecutionProvider"])
+    )
+    with pytest.raises(
+        EdgeL3Error, match=r"'cuda' does not load on this machine \(the session got CPUExecutionProvider"
+    ):
+        open_engine(seeded_graph("sea-64"), "cuda")
+
+
+def test_a_provider_that_fails_to_load_is_an_error_with_its_reason(seeded_graph, monkeypatch):
+    import onnxruntime
+
+    def fail(*_, **__):
+        raise RuntimeError("libcudnn.so.9: cannot open shared object file\nmore")
+
+    monkeypatch.setattr(
+        onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    )
+    monkeypatch.setattr(onnxruntime, "InferenceSession", fail)
+    with pytest.raises(EdgeL3Error, match=r"does not load: libcudnn\.so\.9: cannot open .*file\. Available"):
+        open_engine(seeded_graph("sea-64"), "cuda")
+
+
+def test_auto_says_what_it_runs_on(seeded_graph, caplog):
+    caplog.set_level(logging.INFO, "edgel3_onnx")
+    model = load_embedding_model("sea", 64, weights=seeded_graph("sea-64"), provider="auto")
+    assert model.providers[-1] == "CPUExecutionProvider"
+    assert any("provider auto: running on" in record.getMessage() for record in caplog.records)
+
+
+@pytest.mark.parametrize("provider", ["gpu", "CPUExecutionProvider", "", "cuda:x"])
+def test_unknown_provider_names_are_argument_errors(provider, seeded_graph):
+    with pytest.raises(EdgeL3ArgumentError, match="provider"):
+        load_embedding_model("sea", 64, weights=seeded_graph("sea-64"), provider=provider)
+
+
+@pytest.mark.parametrize(("argument", "value"), [("num_threads", 0), ("num_threads", 1.5), ("precision", "fp8")])
+def test_bad_loading_options_are_argument_errors(argument, value, seeded_graph):
+    with pytest.raises(EdgeL3ArgumentError, match=argument):
+        load_embedding_model("sea", 64, weights=seeded_graph("sea-64"), **{argument: value})
+
+
+def test_threads_default_to_the_cpus_this_process_may_use():
+    assert available_cpus() == len(os.sched_getaffinity(0))
+
+
+def test_any_number_of_threads_gives_the_same_embedding(seeded_graph):
+    one, two = (load_embedding_model("sea", 64, weights=seeded_graph("sea-64"), num_threads=n) for n in (1, 2))
+    found, expected = (get_embedding(AUDIO, 8000, model, verbose=0)[0] for model in (two, one))
+    assert relative_error(found, expected) <= 1e-5
+
+
+def test_batches_are_padded_to_powers_of_two_where_shapes_cost(seeded_graph):
+    import onnxruntime
+
+    from edgel3_onnx.session import OnnxRuntimeEngine
+
+    session = onnxruntime.InferenceSession(str(seeded_graph("sea-64")), providers=["CPUExecutionProvider"])
+    images = np.random.default_rng(0).uniform(-80, 0, (5, 1, 64, 50)).astype(np.float32)
+    padded = OnnxRuntimeEngine(session, pad_to_power_of_two=True).run(images)
+    assert relative_error(padded, OnnxRuntimeEngine(session, pad_to_power_of_two=False).run(images)) <= 1e-5
+
+
+def edited(path, change):
+    """A copy of the graph at ``path`` whose metadata ``change`` has edited."""
+    model = onnx.load(path)
+    (entry,) = [entry for entry in model.metadata_props if entry.key == "edgel3_onnx"]
+    metadata = json.loads(entry.value)
+    change(metadata)
+    entry.value = json.dumps(metadata)
+    return model.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m["frontend"].update(hop_length=242), "metadata, frontend.hop_length: expected 160, found 242"),
+        (lambda m: m["frontend"].update(amin=1e-5), "metadata, frontend.amin: expected 1e-10, found 1e-05"),
+        (
+            lambda m: m["network"].update(batch_norm_epsilon=1e-5),
+            "metadata, network.batch_norm_epsilon: expected 0.001, found 1e-05",
+        ),
+        (lambda m: m.update(format=99), "format 99"),
+        (lambda m: m.pop("frontend"), "metadata is damaged"),
+    ],
+)
+def test_a_graph_whose_metadata_disagrees_is_refused(change, message, seeded_graph, tmp_path):
+    path = tmp_path / "other.onnx"
+    path.write_bytes(edited(seeded_graph("sea-64"), change))
+    with pytest.raises(EdgeL3Error) as caught:
+        load_embedding_model("sea", 64, weights=path)
+    assert message in str(caught.value) and "other.onnx" in str(caught.value)

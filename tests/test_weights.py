@@ -1,0 +1,510 @@
+"""The weight store with real conversions of seeded weights in the published layouts."""
+
+import dataclasses
+import gzip
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import onnx
+import pytest
+
+import golden
+from edgel3_onnx import EdgeL3ArgumentError, EdgeL3Error, cache, download, weights
+from edgel3_onnx.registry import Variant, variants
+from edgel3_onnx.spec import NETWORKS
+from upstream import Upstream
+
+# Runs in a process of its own: the path of the variant whose published file has the git blob id argv[2].
+# Ctrl-C works in it even where pytest runs in the background.
+CHILD = """
+import dataclasses, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from edgel3_onnx import weights
+from edgel3_onnx.registry import variants
+variant = dataclasses.replace(variants()[sys.argv[1]], git_blob_id=sys.argv[2])
+print(weights.embedding_model_path(variant))
+"""
+
+
+@pytest.fixture(scope="session")
+def seeded(tmp_path_factory) -> bytes:
+    """Uncompressed whole-model HDF5 of a sea-64 network with seeded weights."""
+    path = tmp_path_factory.mktemp("seeded") / "weights.h5"
+    golden.write_h5(path, golden.weights(0, NETWORKS["sea-64"]), "sea-64", layout="model")
+    return path.read_bytes()
+
+
+@pytest.fixture(scope="session")
+def published(seeded) -> bytes:
+    """The same in the form of a published file."""
+    return gzip.compress(seeded, 1, mtime=0)
+
+
+@pytest.fixture
+def variant(published) -> Variant:
+    return dataclasses.replace(variants()["sea-64"], git_blob_id=download.git_blob_id(published))
+
+
+@pytest.fixture
+def upstream(published, variant, monkeypatch):
+    """A server with the file of ``variant`` in place of upstream, with short waits for its failures."""
+    monkeypatch.delenv("EDGEL3_ONNX_OFFLINE")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(download, "BACKOFF_S", 0.01)
+    monkeypatch.setattr(download, "SOCKET_TIMEOUT_S", 0.3)
+    with Upstream() as server:
+        server.files[variant.file] = published
+        monkeypatch.setenv("EDGEL3_ONNX_MIRROR", server.url)
+        yield server
+
+
+@pytest.fixture
+def mirror(published, variant, monkeypatch, tmp_path) -> Path:
+    """A directory with the file of ``variant``; offline."""
+    monkeypatch.setenv("EDGEL3_ONNX_MIRROR", str(tmp_path))
+    (tmp_path / variant.file).write_bytes(published)
+    return tmp_path
+
+
+def metadata(path: Path) -> dict:
+    model = onnx.load(path)
+    return json.loads({entry.key: entry.value for entry in model.metadata_props}["edgel3_onnx"])
+
+
+def cached_names() -> set[str]:
+    return {path.name for path in weights.cache_dir().iterdir()}
+
+
+GRAPH = "sea-64.mel.fp32.onnx"
+
+
+def test_first_use_downloads_and_converts_later_ones_read_the_cache(upstream, variant, published):
+    assert weights.cached_path(variant) is None
+    path = weights.embedding_model_path(variant)
+    assert path == weights.cache_dir() / GRAPH
+    onnx.checker.check_model(onnx.load(path))
+    assert metadata(path)["variant"] == "sea-64"
+    assert metadata(path)["source"] == {"file": variant.file, "sha256": hashlib.sha256(published).hexdigest()}
+    before = path.stat().st_mtime_ns
+    assert weights.embedding_model_path(variant) == weights.cached_path(variant) == path
+    assert path.stat().st_mtime_ns == before and len(upstream.requests) == 1
+    assert cached_names() == {GRAPH, GRAPH + ".json"}
+
+
+def test_cached_graph_needs_neither_network_nor_converter_nor_a_cache_that_can_be_written(mirror, variant):
+    path = weights.embedding_model_path(variant)
+    (mirror / variant.file).unlink()
+    path.parent.chmod(0o500)
+    code = (
+        f"import builtins, sys; sys.modules.update(dict.fromkeys(['onnx', 'h5py']));{CHILD}"
+        "assert not {'ssl', 'http.client', 'tqdm', 'onnxruntime'} & set(sys.modules)"
+    )
+    command = [sys.executable, "-P", "-c", code, variant.id, variant.git_blob_id]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, cwd=mirror)
+    finally:
+        path.parent.chmod(0o700)
+    assert (result.returncode, result.stdout.strip(), result.stderr) == (0, str(path), "")
+
+
+def test_reading_the_cache_writes_nothing(mirror, variant, monkeypatch):
+    path = weights.embedding_model_path(variant)
+
+    def refuse(*args, **kwargs):
+        raise OSError(30, "Read-only file system")
+
+    for name in ("mkdir", "unlink", "replace"):
+        monkeypatch.setattr(os, name, refuse)
+    monkeypatch.setattr(cache, "write_atomically", refuse)
+    monkeypatch.setattr(cache, "_locked", refuse)
+    assert weights.embedding_model_path(variant) == path
+
+
+def test_real_published_file_has_the_pinned_digest(reference, monkeypatch):
+    monkeypatch.setenv("EDGEL3_ONNX_MIRROR", str(reference / "published"))
+    path = weights.embedding_model_path(variants()["sea-64"])
+    digest = "d1cf0ce5640e93f07b3eef950f0694c40f3be33d8d7241deaea7f71e2f929a7f"
+    assert metadata(path)["source"]["sha256"] == digest
+
+
+def start(variant, **env) -> subprocess.Popen:
+    command = [sys.executable, "-P", "-c", CHILD, variant.id, variant.git_blob_id]
+    return subprocess.Popen(command, env={**os.environ, **env}, stdout=-1, stderr=-1, text=True)
+
+
+def test_processes_at_once_download_once(upstream, variant):
+    upstream.faults.append("slow")
+    children = [start(variant) for _ in range(3)]
+    for child in children:
+        out, err = child.communicate(timeout=60)
+        assert (child.returncode, out.strip(), err) == (0, str(weights.cache_dir() / GRAPH), "")
+    assert len(upstream.requests) == 1
+    assert weights.cached_path(variant) is not None
+    assert cached_names() == {GRAPH, GRAPH + ".json"}
+
+
+def test_threads_at_once_download_once(upstream, variant):
+    paths = []
+    threads = [threading.Thread(target=lambda: paths.append(weights.embedding_model_path(variant))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert paths == [weights.cache_dir() / GRAPH] * 4
+    assert len(upstream.requests) == 1
+
+
+def test_lock_holds_after_the_first_holder_failed():
+    """Each holder removes the lock's file; who waited on the removed one must not count as its holder."""
+    first_may_fail, entered, running, most = threading.Event(), threading.Event(), [], []
+
+    def fail():
+        entered.set()
+        first_may_fail.wait(10)
+        raise EdgeL3Error("no graph")
+
+    def make():
+        entered.set()
+        running.append(1)
+        most.append(len(running))
+        time.sleep(0.3)
+        running.pop()
+        raise EdgeL3Error("no graph either")
+
+    def get(make):
+        with pytest.raises(EdgeL3Error):
+            cache.get_or_make("a.onnx", {}, make)
+
+    threads = [threading.Thread(target=get, args=(function,)) for function in (fail, make, make)]
+    threads[0].start()
+    assert entered.wait(10)
+    threads[1].start()
+    time.sleep(0.2)  # by then it waits, with the first one's file open
+    entered.clear()
+    first_may_fail.set()
+    assert entered.wait(10)
+    threads[2].start()
+    for thread in threads:
+        thread.join()
+    assert most == [1, 1]
+    assert cached_names() == set()
+
+
+def test_killed_download_leaves_no_data_and_no_lock(upstream, variant):
+    upstream.faults.append("stall")
+    child = start(variant)
+    assert upstream.half_sent.wait(30)
+    child.send_signal(signal.SIGKILL)
+    child.communicate()
+    assert [path.stat().st_size for path in weights.cache_dir().iterdir()] == [0]  # the lock's empty file
+    assert weights.embedding_model_path(variant) == weights.cached_path(variant)
+    assert cached_names() == {GRAPH, GRAPH + ".json"}
+
+
+def test_interrupted_download_leaves_nothing(upstream, variant):
+    upstream.faults.append("stall")
+    child = start(variant)
+    assert upstream.half_sent.wait(30)
+    child.send_signal(signal.SIGINT)
+    child.communicate()
+    assert child.returncode != 0
+    assert cached_names() == set()
+
+
+def test_waiting_process_takes_over_from_one_that_is_killed(upstream, variant):
+    upstream.faults.append("stall")
+    first = start(variant)
+    assert upstream.half_sent.wait(30)
+    second = start(variant)
+    time.sleep(0.7)  # by then it waits for the lock
+    first.kill()
+    first.communicate()
+    out, err = second.communicate(timeout=60)
+    assert (second.returncode, out.strip(), err) == (0, str(weights.cache_dir() / GRAPH), "")
+    assert len(upstream.requests) == 2
+
+
+def test_stopped_holder_of_the_lock_is_not_waited_for_for_ever(upstream, variant, monkeypatch):
+    monkeypatch.setattr(cache, "LOCK_TIMEOUT_S", 0.2)
+    upstream.faults.append("stall")
+    first = start(variant)
+    assert upstream.half_sent.wait(30)
+    first.send_signal(signal.SIGSTOP)
+    try:
+        path = weights.embedding_model_path(variant)
+        assert cached_names() == {GRAPH, GRAPH + ".json", GRAPH + ".lock"}  # the lock stays the holder's
+    finally:
+        first.kill()
+        first.communicate()
+    assert weights.cached_path(variant) == path
+
+
+def test_failed_write_leaves_the_cache_as_it_was(mirror, variant, monkeypatch):
+    def fail(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(
+        EdgeL3Error, match=r"cannot be written to \(No space left on device\); set EDGEL3_ONNX_CACHE to a"
+    ):
+        weights.embedding_model_path(variant)
+    assert cached_names() == set()
+
+
+def test_leftovers_of_a_process_killed_while_writing_are_removed(mirror, variant):
+    weights.cache_dir().mkdir(exist_ok=True)
+    (weights.cache_dir() / f".{GRAPH}.0123abcd.tmp").write_bytes(b"half")
+    (weights.cache_dir() / f".{GRAPH}.json.0123abcd.tmp").write_bytes(b"half")
+    weights.embedding_model_path(variant)
+    assert cached_names() == {GRAPH, GRAPH + ".json"}
+
+
+def damage_graph(graph: Path) -> None:
+    data = bytearray(graph.read_bytes())
+    data[len(data) // 2] ^= 1
+    graph.write_bytes(data)
+
+
+def truncate_graph(graph: Path) -> None:
+    graph.write_bytes(graph.read_bytes()[:1000])
+
+
+def remove_record(graph: Path) -> None:
+    Path(f"{graph}.json").unlink()
+
+
+def damage_record(graph: Path) -> None:
+    Path(f"{graph}.json").write_bytes(b'{"sha256": \xff')
+
+
+def outdate_record(graph: Path) -> None:
+    record = json.loads(Path(f"{graph}.json").read_text())
+    record["origin"]["format"] -= 1
+    Path(f"{graph}.json").write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize(
+    ("harm", "reason"),
+    [
+        (damage_graph, "damaged (sha256 "),
+        (truncate_graph, "damaged (sha256 "),
+        (remove_record, f"cannot be verified, because {GRAPH}.json is not beside it"),
+        (damage_record, f"cannot be verified, because {GRAPH}.json cannot be read"),
+        (outdate_record, "made from other weights or by another version of this package"),
+    ],
+)
+def test_unusable_cached_graph_is_noticed_and_made_anew(upstream, variant, monkeypatch, harm, reason):
+    path = weights.embedding_model_path(variant)
+    good = path.read_bytes()
+    harm(path)
+    assert weights.cached_path(variant) is None
+    with monkeypatch.context() as offline, pytest.raises(EdgeL3Error) as caught:
+        offline.setenv("EDGEL3_ONNX_OFFLINE", "1")
+        weights.embedding_model_path(variant)
+    assert f"  {path}: {reason}" in str(caught.value)
+    assert weights.embedding_model_path(variant).read_bytes() == good
+    assert len(upstream.requests) == 2
+
+
+def test_graph_of_another_published_file_is_not_taken_for_this_one(mirror, variant):
+    weights.embedding_model_path(variant)
+    assert weights.cached_path(dataclasses.replace(variant, git_blob_id="0" * 40)) is None
+
+
+def test_copied_cache_is_used(mirror, variant, monkeypatch, tmp_path):
+    path = weights.embedding_model_path(variant)
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for file in path.parent.iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    monkeypatch.delenv("EDGEL3_ONNX_MIRROR")
+    monkeypatch.setenv("EDGEL3_ONNX_CACHE", str(copy))
+    assert weights.embedding_model_path(variant) == copy / GRAPH
+
+
+def test_cache_directory_of_the_user_unless_the_environment_names_one(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EDGEL3_ONNX_CACHE", "here")
+    assert weights.cache_dir() == tmp_path / "here"
+    monkeypatch.delenv("EDGEL3_ONNX_CACHE")
+    if sys.platform == "linux":
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        assert weights.cache_dir() == tmp_path / "edgel3-onnx"
+    assert weights.cached_path(variants()["sea-64"]) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_cache_that_cannot_be_written_is_reported_with_the_way_out(mirror, variant, monkeypatch, tmp_path):
+    blocked = tmp_path / "file" / "cache"
+    blocked.parent.write_text("not a directory")
+    monkeypatch.setenv("EDGEL3_ONNX_CACHE", str(blocked))
+    with pytest.raises(EdgeL3Error) as caught:
+        weights.embedding_model_path(variant)
+    assert str(caught.value) == (
+        f"{GRAPH} is not in the cache directory {blocked}, which cannot be written to (Not a directory); "
+        "set EDGEL3_ONNX_CACHE to a directory that can"
+    )
+
+
+def test_unavailable_variant_is_explained_in_few_lines(upstream, variant):
+    del upstream.files[variant.file]
+    with pytest.raises(EdgeL3Error) as caught:
+        weights.embedding_model_path(variant)
+    lines = str(caught.value).splitlines()
+    shipped = [v.model_type for v in variants().values() if v.packaged]
+    assert lines[:7] == [
+        f"Cannot get the weights of sea-64 ({variant.file}). Tried:",
+        f"  {weights.cache_dir() / GRAPH}: not there",
+        f"  {upstream.url}/{variant.file}: HTTP 404 Not Found",
+        "Ways out:",
+        "  set EDGEL3_ONNX_MIRROR to a directory or an http(s) URL that has this file;",
+        "  give a weight file: --weights FILE, in Python weights=FILE;",
+        f"  copy {weights.cache_dir()} from a machine that has this model (EDGEL3_ONNX_CACHE sets the place)"
+        + (";" if shipped else "."),
+    ]
+    assert lines[7:] == [f"  use the model that comes with this package: --model-type {t}." for t in shipped]
+    assert cached_names() == set()
+
+
+def test_offline_names_the_published_address(variant):
+    with pytest.raises(EdgeL3Error) as caught:
+        weights.embedding_model_path(variant)
+    address = f"https://github.com/ksangeeta2429/edgel3/raw/models/{variant.file}"
+    assert f"  {address}: not tried, because EDGEL3_ONNX_OFFLINE is set" in str(caught.value)
+
+
+def test_wrong_digest_is_refused_before_anything_reads_it(upstream, variant):
+    upstream.faults.append("corrupt")
+    with pytest.raises(EdgeL3Error, match="not the published file"):
+        weights.embedding_model_path(variant)
+    assert cached_names() == set()
+
+
+def test_compression_bomb_is_refused(mirror, variant):
+    bomb = gzip.compress(bytes(300 << 20), 1)
+    (mirror / variant.file).write_bytes(bomb)
+    with pytest.raises(EdgeL3Error, match=variant.file):
+        weights.embedding_model_path(dataclasses.replace(variant, git_blob_id=download.git_blob_id(bomb)))
+    assert cached_names() == set()
+
+
+@pytest.mark.parametrize(("precision", "kind"), [("int8", "mel"), ("fp16", "mel"), ("fp16", "waveform")])
+def test_other_precisions_and_kinds_are_made_from_the_published_file_and_cached(mirror, variant, precision, kind):
+    assert weights.cached_path(variant, precision, kind) is None
+    path = weights.embedding_model_path(variant, precision=precision, kind=kind)
+    assert path == weights.cache_dir() / f"sea-64.{kind}.{precision}.onnx"
+    assert (metadata(path)["precision"], metadata(path)["kind"]) == (precision, kind)
+    (mirror / variant.file).unlink()
+    assert weights.embedding_model_path(variant, precision=precision, kind=kind) == path
+    assert weights.cached_path(variant, precision, kind) == path
+    assert weights.cached_path(variant) is not None
+
+
+def test_packaged_variant_is_taken_from_the_package(mirror, variant, monkeypatch):
+    graph = weights.embedding_model_path(variant).read_bytes()
+    packaged = dataclasses.replace(variant, id="shipped", file="shipped.onnx", git_blob_id=None, network=None)
+    monkeypatch.setattr(weights.resources, "files", lambda package: mirror)
+    (mirror / "shipped.onnx").write_bytes(graph)
+    assert weights.embedding_model_path(packaged) == weights.cached_path(packaged) == mirror / "shipped.onnx"
+    assert weights.cached_path(packaged, "fp16") is None
+    half = weights.embedding_model_path(packaged, precision="fp16")
+    assert half == weights.cache_dir() / "shipped.mel.fp16.onnx" == weights.cached_path(packaged, "fp16")
+
+
+def test_missing_converter_package_is_named(mirror, variant, monkeypatch):
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(EdgeL3Error, match="Converting weights needs the Python package 'h5py': install it"):
+        weights.embedding_model_path(variant)
+    assert cached_names() == set()
+
+
+def test_unknown_precision_and_kind(variant):
+    with pytest.raises(EdgeL3ArgumentError, match="precision must be one of fp32, int8, fp16, got 'int4'"):
+        weights.embedding_model_path(variant, precision="int4")
+    with pytest.raises(EdgeL3ArgumentError, match="kind must be one of mel, waveform, got 'image'"):
+        weights.cached_path(variant, kind="image")
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("name", ["own.h5.gz", "OWN.H5", "no extension"])
+def test_own_hdf5_is_converted_once_per_content(seeded, published, tmp_path, compressed, name):
+    own = tmp_path / name
+    own.write_bytes(published if compressed else seeded)
+    path = weights.convert_file(own, "sea-64")
+    assert path.parent == weights.cache_dir()
+    assert metadata(path)["variant"] is None and metadata(path)["source"]["file"] == name
+    before = path.stat().st_mtime_ns
+    assert weights.convert_file(str(own), "sea-64") == path and path.stat().st_mtime_ns == before
+
+
+def test_own_hdf5_gives_the_graph_of_the_published_one(mirror, variant):
+    own = onnx.load(weights.convert_file(mirror / variant.file, "sea-64"))
+    theirs = onnx.load(weights.embedding_model_path(variant))
+    assert own.graph == theirs.graph
+
+
+def test_changed_own_file_is_converted_anew(tmp_path):
+    own = tmp_path / "own.h5"
+    paths = set()
+    for seed in (1, 2):
+        golden.write_h5(own, golden.weights(seed, NETWORKS["sea-64"]), "sea-64")
+        paths.add(weights.convert_file(own, "sea-64"))
+    assert len(paths) == 2
+
+
+def test_own_file_of_another_architecture_is_refused(mirror, variant):
+    with pytest.raises(EdgeL3Error, match=variant.file):
+        weights.convert_file(mirror / variant.file, "sea-128")
+    assert cached_names() == set()
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, r"weights: cannot read .*own\.h5 \(No such file or directory\)"),
+        (b"", r"weights: .*own\.h5 is empty"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(100), r"own\.h5"),
+        (b"\x1f\x8b truncated", r"own\.h5"),
+        (b"text", r"own\.h5"),
+    ],
+)
+def test_unreadable_own_file_is_refused(tmp_path, content, reason):
+    own = tmp_path / "own.h5"
+    if content is not None:
+        own.write_bytes(content)
+    with pytest.raises(EdgeL3Error, match=reason):
+        weights.convert_file(own, "sea-64")
+
+
+def test_own_file_of_another_type_or_network_is_refused(tmp_path):
+    own = tmp_path / "weights.pt"
+    own.write_bytes(b"PK")
+    with pytest.raises(EdgeL3ArgumentError, match=r"weights\.pt is neither Keras HDF5 \(\.h5, \.h5\.gz\) nor ONNX"):
+        weights.convert_file(own, "sea-64")
+    with pytest.raises(EdgeL3ArgumentError, match=r"network_name must be one of sea-64, .*, got 'sea'"):
+        weights.convert_file(own, "sea")
+    with pytest.raises(EdgeL3ArgumentError, match=r"weights: cannot read .* \(Is a directory\)"):
+        weights.convert_file(tmp_path, "sea-64")
+
+
+def test_own_graph_is_used_where_it_is(mirror, variant, tmp_path):
+    own = tmp_path / "own.onnx"
+    own.write_bytes(weights.embedding_model_path(variant).read_bytes())
+    assert weights.convert_file(own, "sea-64") == own
+    half = weights.convert_file(own, "sea-64", "fp16")
+    assert half.parent == weights.cache_dir() and metadata(half)["precision"] == "fp16"
+    own_half = tmp_path / "half.onnx"
+    own_half.write_bytes(half.read_bytes())
+    assert weights.convert_file(own_half, "sea-64", "fp16") == own_half
+    with pytest.raises(EdgeL3Error, match=r"own\.onnx"):
+        weights.convert_file(own, "sea-128")
+    own.write_bytes(b"text")
+    with pytest.raises(EdgeL3Error, match=r"own\.onnx"):
+        weights.convert_file(own, "sea-64")

@@ -1,0 +1,1 @@
+"""Distillation of `micro`, the small student of SEA-64 that ships with the package."""

@@ -1,0 +1,116 @@
+"""Print how micro compares with SEA-64 on recordings of packages that training never used.
+
+Run ``python -m training.evaluate --teacher edgel3_sea_ust_audio_emb_64.h5.gz``.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from edgel3_onnx.export.quantize import quantize
+from training import teacher
+from training.classify import file_classes, repeated_accuracy
+from training.dataset import natural_windows
+from training.graph import OUTPUT, OUTPUT_INT8
+from training.metrics import agreement, neighbour_agreement
+from training.sources import Recording, recordings
+
+HOP = 2000  # samples: 0.25 s
+WINDOWS_PER_FILE = 16
+CLASSIFIED = "sonic-pi-samples"  # its file names begin with what they are
+TIMED_BATCH, TIMED_RUNS = 32, 25
+COLUMNS = ("cos median", "cos 1 %", "centred median", "centred 10 %", "NN in top 5", "accuracy", "time", "KB")
+
+Embed = Callable[[np.ndarray], np.ndarray]
+
+
+def distinct(sounds: list[Recording]) -> list[Recording]:
+    """The recordings without those that equal an earlier one: copies would be each other's nearest neighbours."""
+    found: dict[bytes, Recording] = {}
+    for item in sounds:
+        found.setdefault(item.audio.tobytes(), item)
+    return list(found.values())
+
+
+def embed_with(session: onnxruntime.InferenceSession) -> Embed:
+    def embed(images: np.ndarray) -> np.ndarray:
+        batches = (images[k : k + 256] for k in range(0, len(images), 256))
+        return np.concatenate([session.run(None, {"melspectrogram": batch})[0] for batch in batches])
+
+    return embed
+
+
+def mean_log_mel(images: np.ndarray) -> np.ndarray:
+    """Mean of each mel band over a window's frames, float32 (n, 64): what any embedding has to beat."""
+    return images.mean(axis=(1, 3))
+
+
+def time_ratios(sessions: dict[str, onnxruntime.InferenceSession], reference: str) -> dict[str, float]:
+    """Median time of one thread for a batch of 32, as a fraction of the reference's, measured in turns."""
+    batch = np.random.default_rng(0).uniform(-80, 0, (TIMED_BATCH, 1, 64, 50)).astype(np.float32)
+    seconds: dict[str, list[float]] = {name: [] for name in sessions}
+    for _ in range(TIMED_RUNS):
+        for name, session in sessions.items():
+            began = time.perf_counter()
+            session.run(None, {"melspectrogram": batch})
+            seconds[name].append(time.perf_counter() - began)
+    medians = {name: float(np.median(values)) for name, values in seconds.items()}
+    return {name: value / medians[reference] for name, value in medians.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m training.evaluate", description=__doc__.split("\n")[0])
+    parser.add_argument("--teacher", type=Path, required=True, help="the published SEA-64 weight file, .h5.gz")
+    arguments = parser.parse_args()
+
+    published = teacher.graph(arguments.teacher)
+    graphs = {
+        "micro fp32": OUTPUT.read_bytes(),
+        "micro int8": OUTPUT_INT8.read_bytes(),
+        "SEA-64 fp32": published,
+        "SEA-64 int8": quantize(published, "int8"),
+    }
+    sessions = {name: teacher.session(graph) for name, graph in graphs.items()}
+    ratios = time_ratios(sessions, "SEA-64 fp32")
+    methods = {name: embed_with(session) for name, session in sessions.items()} | {"mean log-mel": mean_log_mel}
+
+    sounds = distinct(recordings("held-out"))
+    packages = np.array([item.package for item in sounds])
+    images, files = natural_windows(sounds, HOP, WINDOWS_PER_FILE)
+    wanted = methods["SEA-64 fp32"](images)
+    classified, labels = file_classes([item.name if item.package == CLASSIFIED else "" for item in sounds])
+
+    print("| | | " + " | ".join(COLUMNS) + " |")
+    print("|---" * (len(COLUMNS) + 2) + "|")
+    for name, embed in methods.items():
+        found = embed(images)
+        means = np.stack([found[files == index].mean(axis=0) for index in classified])
+        accuracy = repeated_accuracy(means, labels)
+        ratio = f"{ratios[name]:.3f}" if name in ratios else ""
+        size = f"{len(graphs[name]) / 1000:.0f}" if name in graphs else ""
+        print(_row(name, "all", found, wanted, files, f"{accuracy:.3f} | {ratio} | {size}"))
+        if name != "mean log-mel":
+            for package in np.unique(packages):
+                chosen = packages[files] == package
+                print(_row(name, package, found[chosen], wanted[chosen], files[chosen], " | | "))
+    counts = ", ".join(f"{name} {n}" for name, n in zip(*np.unique(packages, return_counts=True), strict=True))
+    print(
+        f"\n{len(images)} windows of {len(sounds)} files ({counts}); {len(labels)} files in {labels.max() + 1} classes."
+    )
+    majority = np.bincount(labels).max() / len(labels)
+    print(f"Accuracy of the largest class: {majority:.3f}. Time: one thread, batch {TIMED_BATCH}, of SEA-64 fp32's.")
+
+
+def _row(name: str, part: str, found: np.ndarray, wanted: np.ndarray, files: np.ndarray, rest: str) -> str:
+    scores = list(agreement(found, wanted).values()) if name != "mean log-mel" else []
+    cells = [f"{value:.4f}" for value in scores] or [""] * 4
+    cells.append(f"{neighbour_agreement(found, wanted, files):.3f}")
+    return f"| {name} | {part} | " + " | ".join(cells) + f" | {rest} |"
+
+
+if __name__ == "__main__":
+    main()
