@@ -83,4 +83,5 @@ def _sound(sample_rate: int, index: int) -> npt.NDArray[np.float32]:
         sound[: rng.integers(0, sample_rate)] = 0  # as the first window of a centred recording
     elif index % 16 == 7:
         sound[rng.integers(0, sample_rate) :] = 0  # as the last window of a recording
-    return np.asarray(sound, dtype=np.float32)
+    sound = sound / max(1.0, np.abs(sound).max())
+    return np.asarray(np.round(sound * 2**15) / 2**15, dtype=np.float32)  # 16 bits, as most recordings have
