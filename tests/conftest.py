@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -52,55 +51,30 @@ def seeded_graph(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def weight_files(tmp_path_factory):
-    """Seeded weights as Keras HDF5: a function from the key of a network to its file."""
-    import golden
-    from edgel3_onnx.spec import NETWORKS
-
-    folder = tmp_path_factory.mktemp("weights")
-
-    @cache
-    def make(network: str) -> Path:
-        path = folder / f"{network}.h5"
-        golden.write_h5(path, golden.weights(7, NETWORKS[network], pruned=network == "sparse"), network)
-        return path
-
-    return make
-
-
-@pytest.fixture(scope="session")
-def session_cache(tmp_path_factory) -> Path:
-    """A cache that tests share, so that each graph is made once."""
-    return tmp_path_factory.mktemp("session-cache")
-
-
-@pytest.fixture(scope="session")
-def models(weight_files, session_cache):
-    """Models of seeded weights: a function from the key of a network to its EmbeddingModel."""
+def sea64(seeded_graph):
+    """The sea-64 model with seeded weights."""
     from edgel3_onnx import load_embedding_model
 
-    @cache
-    def load(network: str):
-        model_type, _, emb_dim = network.partition("-")
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("EDGEL3_ONNX_CACHE", str(session_cache))
-            return load_embedding_model(model_type, int(emb_dim or 512), weights=weight_files(network))
+    return load_embedding_model("sea", 64, weights=seeded_graph("sea-64"), num_threads=1)
+
+
+@pytest.fixture(scope="session")
+def models(seeded_graph):
+    """A function from a key of spec.NETWORKS to its EmbeddingModel with seeded weights."""
+    from edgel3_onnx import load_embedding_model
+
+    def load(name: str):
+        model_type, _, emb_dim = name.partition("-")
+        return load_embedding_model(model_type, int(emb_dim or 512), weights=seeded_graph(name))
 
     return load
 
 
-@pytest.fixture(scope="session")
-def sea64(models):
-    """The model of the network sea-64 with seeded weights."""
-    return models("sea-64")
-
-
 @pytest.fixture
-def command(weight_files, session_cache, monkeypatch):
+def command(seeded_graph):
     """The command line in a process of its own, by default with the model of ``sea64``: a function from
     arguments to subprocess.CompletedProcess; ``command.start`` gives the running process instead."""
-    monkeypatch.setenv("EDGEL3_ONNX_CACHE", str(session_cache))
-    model = ["--model-type", "sea", "--emb-dim", "64", "--weights", str(weight_files("sea-64"))]
+    model = ["--model-type", "sea", "--emb-dim", "64", "--weights", str(seeded_graph("sea-64"))]
 
     def line(args, with_model):
         return [sys.executable, "-P", "-m", "edgel3_onnx", *map(str, args), *(model if with_model else [])]

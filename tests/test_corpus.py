@@ -340,9 +340,8 @@ class TestParquet:
         assert parquet.read_table(tmp_path / "set").num_rows < rows
 
 
-def test_run_is_a_function_too(folder, tmp_path, weight_files, session_cache, monkeypatch, capsys):
-    monkeypatch.setenv("EDGEL3_ONNX_CACHE", str(session_cache))
-    model = {"model_type": "sea", "emb_dim": 64, "weights": weight_files("sea-64")}
+def test_run_is_a_function_too(folder, tmp_path, seeded_graph, capsys):
+    model = {"model_type": "sea", "emb_dim": 64, "weights": seeded_graph("sea-64")}
     (folder / "c.wav").write_bytes(b"")
     summary = cli.run([str(folder)], str(tmp_path / "out"), **model)
     assert (summary.done, summary.skipped, summary.failed) == (2, 0, 1)
