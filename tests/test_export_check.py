@@ -177,7 +177,7 @@ def test_a_graph_that_differs_is_refused_by_what_differs(fp32, edit, message):
     ("network", "message"),
     [
         ("sea-128", r"metadata, network.filters: expected \[32, .*128, 128\], found \[32, .*64, 64\]"),
-        ("sparse", r"metadata, frontend.name: expected sparse, found sea"),
+        ("sparse", r"metadata, network.frontend: expected sparse, found sea"),
     ],
 )
 def test_a_graph_of_another_variant_is_refused_by_its_metadata(fp32, network, message):
