@@ -34,7 +34,7 @@ def simd_level() -> str:
     ------
     EdgeL3Error : EDGEL3_ONNX_SIMD names a level that is unknown or that this machine has not
     """
-    return _frontend.simd_levels()[_level()]
+    return _levels()[_level()]
 
 
 def num_windows(n: int, spec: FrontEndSpec, hop_length: int, center: bool = False) -> int:
@@ -235,8 +235,11 @@ class _Soxr:
 _METHODS: dict[str, Any] = {"kaiser_best": _KaiserBest, "soxr": _Soxr}
 
 
+_levels = functools.cache(_frontend.simd_levels)
+
+
 def _level() -> int:
-    levels = _frontend.simd_levels()
+    levels = _levels()
     wanted = os.environ.get(SIMD_VARIABLE) or levels[-1]
     if wanted not in levels:
         raise EdgeL3Error(f"{SIMD_VARIABLE}={wanted!r} is not available here; choose one of: {', '.join(levels)}")

@@ -50,11 +50,11 @@ typedef struct {
     /* Brings the largest of n values to 0 and what lies more than range below it to -range. */
     void (*normalise)(float *values, int64_t n, float range);
 
-    /* Sum of taps[i] * x[i]; n is a multiple of 2 * TAPS_MULTIPLE. */
+    /* Sum of taps[i] * x[i]; n is a multiple of TAPS_MULTIPLE. */
     float (*dot)(const float *taps, const float *x, int n);
 
-    /* dot of the same taps with four signals, bit by bit as dot gives it. */
-    void (*dot4)(const float *taps, const float *const *x, int n, float *dots);
+    /* dot of two rows of taps with each of four signals: dots (4, 2), bit by bit as dot gives them. */
+    void (*dot_pairs)(const float *even, const float *odd, const float *const *x, int n, float *dots);
 
     /* taps[i] = base[i] + amount * slope[i]; n is a multiple of TAPS_MULTIPLE. */
     void (*blend)(const float *base, const float *slope, float amount, float *taps, int n);

@@ -15,6 +15,7 @@ typedef uint64_t uvec __attribute__((vector_size(32)));
 #define FMA(a, b, c) _mm256_fmadd_pd(a, b, c)
 #define FNMA(a, b, c) _mm256_fnmadd_pd(a, b, c)
 #define FLOAT_FMA(a, b, c) _mm256_fmadd_ps(a, b, c)
+#define KEEP(a) __asm__("" : "+x"(a))
 #define MAXIMUM(a, b) _mm256_max_pd(a, b)
 #define STORE_AS_FLOATS(to, value) _mm_storeu_ps(to, _mm256_cvtpd_ps(value))
 

@@ -15,6 +15,7 @@ typedef uint64_t uvec __attribute__((vector_size(64)));
 #define FMA(a, b, c) _mm512_fmadd_pd(a, b, c)
 #define FNMA(a, b, c) _mm512_fnmadd_pd(a, b, c)
 #define FLOAT_FMA(a, b, c) _mm512_fmadd_ps(a, b, c)
+#define KEEP(a) __asm__("" : "+v"(a))
 #define MAXIMUM(a, b) _mm512_max_pd(a, b)
 #define SUM_LANES(a) _mm512_reduce_add_ps(a)
 #define STORE_AS_FLOATS(to, value) _mm256_storeu_ps(to, _mm512_cvtpd_ps(value))

@@ -20,6 +20,8 @@ typedef float fvec;
 #define FLOAT_LANES 1
 #endif
 
+#define KEEP(a) (void)0
+
 #ifdef __aarch64__
 #include <arm_neon.h>
 #define LEVEL_NAME "neon"

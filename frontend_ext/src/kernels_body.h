@@ -1,7 +1,8 @@
 /* The kernels, written once. The including file gives
  *   TARGET (attribute of every function), KERNELS (the table to define), LEVEL_NAME,
  *   vec of LANES doubles, uvec of LANES uint64_t, fvec of FLOAT_LANES floats,
- *   FMA = a * b + c, FNMA = c - a * b, FLOAT_FMA, MAXIMUM, STORE_AS_FLOATS, SUM_LANES, load_samples.
+ *   FMA = a * b + c, FNMA = c - a * b, FLOAT_FMA, MAXIMUM, STORE_AS_FLOATS, SUM_LANES, load_samples,
+ *   KEEP = makes a fvec stay in a register (gcc would rather load it again for each use).
  */
 #include <string.h>
 
@@ -327,36 +328,35 @@ INLINE TARGET fvec blended(const float *base, const float *slope, float amount, 
     return FLOAT_FMA(load_floats(slope + i), amount - (fvec){0}, load_floats(base + i));
 }
 
-/* One step of a sum of products: two vectors of taps, each into a sum of its own. */
-#define STEP(low, high, x)                                       \
-    low = FLOAT_FMA(tap, load_floats((x) + i), low);             \
-    high = FLOAT_FMA(next, load_floats((x) + i + FLOAT_LANES), high);
-
 TARGET static float dot_kernel(const float *taps, const float *x, int n)
 {
-    fvec low = {0}, high = {0};
-    for (int i = 0; i < n; i += 2 * FLOAT_LANES) {
-        fvec tap = load_floats(taps + i), next = load_floats(taps + i + FLOAT_LANES);
-        STEP(low, high, x)
-    }
-    return SUM_LANES(low + high);
+    fvec sum = {0};
+    for (int i = 0; i < n; i += FLOAT_LANES)
+        sum = FLOAT_FMA(load_floats(taps + i), load_floats(x + i), sum);
+    return SUM_LANES(sum);
 }
 
-TARGET static void dot4_kernel(const float *taps, const float *const *x, int n, float *dots)
+TARGET static void dot_pairs_kernel(const float *even, const float *odd, const float *const *x, int n, float *dots)
 {
     const float *x0 = x[0], *x1 = x[1], *x2 = x[2], *x3 = x[3];
-    fvec low0 = {0}, low1 = {0}, low2 = {0}, low3 = {0}, high0 = {0}, high1 = {0}, high2 = {0}, high3 = {0};
-    for (int i = 0; i < n; i += 2 * FLOAT_LANES) {
-        fvec tap = load_floats(taps + i), next = load_floats(taps + i + FLOAT_LANES);
-        STEP(low0, high0, x0)
-        STEP(low1, high1, x1)
-        STEP(low2, high2, x2)
-        STEP(low3, high3, x3)
+    fvec even0 = {0}, even1 = {0}, even2 = {0}, even3 = {0}, odd0 = {0}, odd1 = {0}, odd2 = {0}, odd3 = {0};
+    for (int i = 0; i < n; i += FLOAT_LANES) {
+        fvec a = load_floats(even + i), b = load_floats(odd + i), value;
+#define STEP(k)                             \
+    value = load_floats(x##k + i);          \
+    KEEP(value);                            \
+    even##k = FLOAT_FMA(a, value, even##k); \
+    odd##k = FLOAT_FMA(b, value, odd##k);
+        STEP(0)
+        STEP(1)
+        STEP(2)
+        STEP(3)
+#undef STEP
     }
-    dots[0] = SUM_LANES(low0 + high0);
-    dots[1] = SUM_LANES(low1 + high1);
-    dots[2] = SUM_LANES(low2 + high2);
-    dots[3] = SUM_LANES(low3 + high3);
+    dots[0] = SUM_LANES(even0), dots[1] = SUM_LANES(odd0);
+    dots[2] = SUM_LANES(even1), dots[3] = SUM_LANES(odd1);
+    dots[4] = SUM_LANES(even2), dots[5] = SUM_LANES(odd2);
+    dots[6] = SUM_LANES(even3), dots[7] = SUM_LANES(odd3);
 }
 
 TARGET static void blend_kernel(const float *base, const float *slope, float amount, float *taps, int n)
@@ -372,8 +372,8 @@ TARGET static float blend_dot_kernel(const float *base, const float *slope, floa
     fvec low = {0}, high = {0};
     int i = 0;
     for (; i + 2 * FLOAT_LANES <= n; i += 2 * FLOAT_LANES) {
-        fvec tap = blended(base, slope, amount, i), next = blended(base, slope, amount, i + FLOAT_LANES);
-        STEP(low, high, x)
+        low = FLOAT_FMA(blended(base, slope, amount, i), load_floats(x + i), low);
+        high = FLOAT_FMA(blended(base, slope, amount, i + FLOAT_LANES), load_floats(x + i + FLOAT_LANES), high);
     }
     if (i < n)
         low = FLOAT_FMA(blended(base, slope, amount, i), load_floats(x + i), low);
@@ -381,4 +381,4 @@ TARGET static float blend_dot_kernel(const float *base, const float *slope, floa
 }
 
 const kernels KERNELS = {LEVEL_NAME,  LANES,        decibels_kernel, normalise_kernel,
-                         dot_kernel,  dot4_kernel,  blend_kernel,    blend_dot_kernel};
+                         dot_kernel,  dot_pairs_kernel, blend_kernel, blend_dot_kernel};
