@@ -65,9 +65,9 @@ class GraphMetadata:
         EdgeL3Error
             Names the first number that differs.
         """
-        _compare("frontend", self.frontend, dataclasses.asdict(frontend), path)
         if network is not None:
             _compare("network", self.network, dataclasses.asdict(network), path)
+        _compare("frontend", self.frontend, dataclasses.asdict(frontend), path)
 
 
 def _compare(section: str, found: dict[str, Any], expected: dict[str, Any], path: object) -> None:

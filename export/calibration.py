@@ -83,4 +83,4 @@ def _sound(sample_rate: int, index: int) -> npt.NDArray[np.float32]:
         sound[: rng.integers(0, sample_rate)] = 0  # as the first window of a centred recording
     elif index % 16 == 7:
         sound[rng.integers(0, sample_rate) :] = 0  # as the last window of a recording
-    return sound.astype(np.float32)
+    return np.asarray(sound, dtype=np.float32)

@@ -39,6 +39,8 @@ def check_graph(graph: bytes, network: NetworkSpec, source_file: str) -> None:
         raise EdgeL3Error(f"{source_file}: has weights that cannot be read ({error})") from error
     metadata = _check_metadata(model, network, source_file)
     kind = _check_ends(model, network, source_file)
+    if metadata is not None and metadata.kind != kind:
+        raise EdgeL3Error(f"{source_file}: metadata, kind: expected {kind}, found {metadata.kind}")
     _check_layers(model, arrays, network, metadata, kind, source_file)
     for name, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():

@@ -5,6 +5,8 @@ waveform with windowed sines and cosines, which every provider has. These kernel
 stored but computed from one period of a cosine; ONNX Runtime does that once, when it loads the graph.
 """
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -33,7 +35,7 @@ def add_front_end(graph: bytes) -> bytes:
     padding = max((spec.n_frames - 1) * spec.hop_length + spec.n_fft - spec.window_length, 0)
 
     sample = np.arange(spec.n_fft)
-    constants = {
+    constants: dict[str, npt.NDArray[Any]] = {
         "frontend.frequency": np.arange(bins, dtype=np.int32)[:, None],
         # Sines are cosines a quarter of a period ahead; what sign they have does not matter to the power.
         "frontend.phase": np.array([0, spec.n_fft // 4], dtype=np.int32)[:, None, None],
@@ -48,7 +50,7 @@ def add_front_end(graph: bytes) -> bytes:
         "frontend.decibels": np.array(10 / np.log(10), dtype=np.float32),
         "frontend.lowest": np.array(-spec.top_db, dtype=np.float32),
     }
-    steps = [
+    steps: list[tuple[str, list[str], str, dict[str, Any]]] = [  # operator, inputs, output, attributes
         ("Mul", ["frequency", "sample"], "cycles", {}),
         ("Add", ["cycles", "phase"], "position", {}),
         ("Mod", ["position", "n_fft"], "index", {}),

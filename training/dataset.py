@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from edgel3_onnx.frontend import log_mel, num_windows
 from training.sources import Recording, cache_dir, recordings
 from training.teacher import Teacher
-from training.windows import WindowMaker, images
+from training.windows import SPEC, WindowMaker, images
 
 SHARD_WINDOWS = 8192
 BATCH = 512
@@ -55,9 +56,6 @@ def natural_windows(sounds: list[Recording], hop_length: int, per_file: int) -> 
 
     Returns log-mel images float32 (n, 1, 64, 50) and the index of each one's recording, int64 (n,).
     """
-    from edgel3_onnx.frontend import log_mel, num_windows
-    from training.windows import SPEC
-
     pictures, files = [], []
     for index, item in enumerate(sounds):
         total = num_windows(len(item.audio), SPEC, hop_length, center=True)

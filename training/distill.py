@@ -1,4 +1,4 @@
-"""Train `micro`, the student of SEA-64, and write onnx_models/micro.onnx.
+"""Train `micro`, the student of SEA-64, and write onnx_models/micro.onnx and micro.int8.onnx.
 
 Run ``python -m training.distill --teacher edgel3_sea_ust_audio_emb_64.h5.gz``. An interrupted run goes on from its
 last checkpoint.
@@ -14,18 +14,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from edgel3_onnx.export.files import write_atomically
+from edgel3_onnx.export.quantize import quantize
 from training.architecture import describe
 from training.dataset import natural_windows, shards
-from training.graph import build
+from training.graph import OUTPUT, OUTPUT_INT8, build
 from training.metrics import agreement
 from training.muon import Muon
 from training.sources import cache_dir, recordings
 from training.student import Student
 from training.teacher import Teacher
 
-HERE = Path(__file__).parent
-OUTPUT = HERE.parent / "onnx_models" / "micro.onnx"
-LOG = HERE / "log.csv"
+LOG = Path(__file__).parent / "log.csv"
 VALIDATION_HOP = 2000  # samples
 VALIDATION_WINDOWS_PER_FILE = 16
 
@@ -36,14 +36,15 @@ class Recipe:
 
     seed: int = 1
     shards: int = 16  # of 8192 windows
-    steps: int = 9000
+    steps: int = 12000
     batch: int = 128
     muon_lr: float = 0.01  # convolutions after the first
     adam_lr: float = 0.003  # first convolution, BatchNorm
     warm_up: float = 0.02  # part of the steps in which the rates rise
     hold: float = 0.3  # part of the steps after which they fall linearly to 0
     map_weight: float = 1.0  # of the loss on the last activation map; falls linearly to 0 ...
-    map_until: float = 0.7  # ... at this part of the steps
+    map_until: float = 0.7  # ... at this part of the steps, while ...
+    angle_gain: float = 3.0  # ... the weight of the two cosine losses rises linearly from 1 to this
     average: float = 0.998  # decay per step of the averaged weights, which are the ones exported
 
     def rate(self, progress: float) -> float:
@@ -72,7 +73,7 @@ class Data:
 
 
 def losses(
-    found: torch.Tensor, wanted: torch.Tensor, mean: torch.Tensor, deviation: torch.Tensor
+    found: torch.Tensor, wanted: torch.Tensor, mean: torch.Tensor, deviation: torch.Tensor, angle_weight: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Loss on the embeddings, and on the activation maps (n, 64, 8, 6) that they are the maxima of.
 
@@ -85,7 +86,7 @@ def losses(
     angle = (1 - torch.cosine_similarity(a, b)).mean()
     centred = (1 - torch.cosine_similarity(a - mean, b - mean)).mean()
     maps = ((found - wanted) ** 2 * weight.reshape(1, -1, 1, 1)).mean()
-    return squared + 2 * angle + centred, 8 * maps
+    return squared + angle_weight * (2 * angle + centred), 8 * maps
 
 
 class Run:
@@ -93,7 +94,7 @@ class Run:
 
     def __init__(self, recipe: Recipe, data: Data, device: torch.device) -> None:
         torch.manual_seed(recipe.seed)
-        self.recipe, self.step = recipe, 0
+        self.recipe, self.step, self.seconds = recipe, 0, 0.0
         self.student = Student(1.5 * data.deviation.cpu()).to(device, memory_format=torch.channels_last)
         first, *others = [conv.weight for conv in self.student.convs]
         self.optimizers = [
@@ -116,9 +117,11 @@ class Run:
         progress = self.step / recipe.steps
         with torch.autocast(device.type, torch.bfloat16):
             found = self.student(pictures)
-        main, maps = losses(found.float(), wanted, data.mean, data.deviation)
+        turn = min(progress / recipe.map_until, 1.0)
+        angle_weight = 1 + (recipe.angle_gain - 1) * turn
+        main, maps = losses(found.float(), wanted, data.mean, data.deviation, angle_weight)
         self.student.zero_grad()
-        (main + recipe.map_weight * max(0.0, 1 - progress / recipe.map_until) * maps).backward()
+        (main + recipe.map_weight * (1 - turn) * maps).backward()
         for optimizer, rate in zip(self.optimizers, self.rates, strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = rate * recipe.rate(progress)
@@ -140,6 +143,7 @@ class Run:
         temporary = path.with_suffix(".tmp")
         state = {
             "step": self.step,
+            "seconds": self.seconds,
             "student": self.student.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "average": self.average,
@@ -151,7 +155,8 @@ class Run:
 
     def load(self, path: Path) -> None:
         state = torch.load(path, weights_only=False)
-        self.step, self.order, self.average = state["step"], state["order"], state["average"]
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.order, self.average = state["order"], state["average"]
         self.student.load_state_dict(state["student"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
@@ -183,7 +188,6 @@ def main() -> None:
     parser.add_argument("--teacher", type=Path, required=True, help="the published SEA-64 weight file, .h5.gz")
     parser.add_argument("--steps", type=int, default=Recipe.steps, help="default: %(default)s")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: %(default)s)")
-    parser.add_argument("--output", type=Path, default=OUTPUT, help="default: onnx_models/micro.onnx")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -201,21 +205,21 @@ def main() -> None:
     totals = []
     while run.step < recipe.steps:
         totals.append(run.advance(data, device))
+        run.seconds, began = run.seconds + time.process_time() - began, time.process_time()
         if run.step % 250 == 0 or run.step == recipe.steps:
-            record(run, np.mean(totals, axis=0), validation.score(run.averaged()), time.process_time() - began)
+            record(run, np.mean(totals, axis=0), validation.score(run.averaged()))
             run.save(checkpoint)
             totals = []
     digest = hashlib.sha256(arguments.teacher.read_bytes()).hexdigest()
     graph = build(run.averaged().folded(), arguments.teacher.name, digest)
-    temporary = arguments.output.with_suffix(".tmp")
-    temporary.write_bytes(graph)
-    os.replace(temporary, arguments.output)
+    write_atomically(OUTPUT, graph)
+    write_atomically(OUTPUT_INT8, quantize(graph, "int8"))
     checkpoint.unlink()
 
 
-def record(run: Run, loss: np.ndarray, scores: dict[str, float], seconds: float) -> None:
+def record(run: Run, loss: np.ndarray, scores: dict[str, float]) -> None:
     """One line of the log: training losses since the last one, agreement on the validation windows."""
-    row = {"step": run.step, "cpu_seconds": round(seconds), "loss": loss[0], "map_loss": loss[1], **scores}
+    row = {"step": run.step, "cpu_seconds": round(run.seconds), "loss": loss[0], "map_loss": loss[1], **scores}
     line = ",".join(f"{value:.5g}" for value in row.values())
     if not LOG.exists():
         LOG.write_text(",".join(row) + "\n")

@@ -15,7 +15,7 @@ from edgel3_onnx.export.quantize import quantize
 from training import teacher
 from training.classify import file_classes, repeated_accuracy
 from training.dataset import natural_windows
-from training.distill import OUTPUT
+from training.graph import OUTPUT, OUTPUT_INT8
 from training.metrics import agreement, neighbour_agreement
 from training.sources import Recording, recordings
 
@@ -65,16 +65,15 @@ def time_ratios(sessions: dict[str, onnxruntime.InferenceSession], reference: st
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training.evaluate", description=__doc__.split("\n")[0])
     parser.add_argument("--teacher", type=Path, required=True, help="the published SEA-64 weight file, .h5.gz")
-    parser.add_argument("--student", type=Path, default=OUTPUT, help="default: onnx_models/micro.onnx")
     arguments = parser.parse_args()
 
     published = teacher.graph(arguments.teacher)
     graphs = {
-        "micro": arguments.student.read_bytes(),
+        "micro fp32": OUTPUT.read_bytes(),
+        "micro int8": OUTPUT_INT8.read_bytes(),
         "SEA-64 fp32": published,
         "SEA-64 int8": quantize(published, "int8"),
     }
-    graphs["micro int8"] = quantize(graphs["micro"], "int8")
     sessions = {name: teacher.session(graph) for name, graph in graphs.items()}
     ratios = time_ratios(sessions, "SEA-64 fp32")
     methods = {name: embed_with(session) for name, session in sessions.items()} | {"mean log-mel": mean_log_mel}

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -10,6 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 from edgel3_onnx.spec import FRONTENDS
 from training.architecture import ARCHITECTURE, EMBEDDING_DIM, INPUT_SCALE, INPUT_SHIFT, describe
 
+OUTPUT = Path(__file__).parent.parent / "onnx_models" / "micro.onnx"
+OUTPUT_INT8 = OUTPUT.with_name("micro.int8.onnx")
 OPSET, IR_VERSION = 17, 8
 EXPORTER = "0.1.0"
 
@@ -46,6 +49,8 @@ def build(layers: list[tuple[np.ndarray, np.ndarray]], teacher_file: str, teache
             x = f"pool{k}"
     nodes.append(helper.make_node("GlobalMaxPool", [x], ["maximum"]))
     nodes.append(helper.make_node("Flatten", ["maximum"], ["embedding"], axis=1))
+    for node in nodes:
+        node.name = node.output[0]
     graph = helper.make_graph(
         nodes,
         "micro",
