@@ -25,7 +25,6 @@ import soxr
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 import golden
 import reference_frontend as oracle
-
 from edgel3_onnx import frontend
 from edgel3_onnx.spec import FRONTENDS, FrontEndSpec
 

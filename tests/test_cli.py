@@ -255,3 +255,10 @@ def unread(pipe):
 
 def test_module_is_the_command_too(command):
     assert command(with_model=False).returncode == 2
+
+
+def test_auto_says_what_it_runs_on(command, tmp_path):
+    soundfile.write(tmp_path / "clip.wav", golden.audio(8000, 1.5, 11), 8000)
+    done = command(tmp_path / "clip.wav", "--provider", "auto")
+    assert done.returncode == 0 and "edgel3-onnx: provider auto: running on " in done.stderr
+    assert "provider auto" not in command(tmp_path / "clip.wav", "--provider", "auto", "--quiet").stderr
