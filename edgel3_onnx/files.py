@@ -158,6 +158,7 @@ def provenance(model: EmbeddingModel, options: Options) -> Metadata:
         "variant": model.info.variant,
         "weights_sha256": model.info.weights_sha256 or _sha256(model.info.path),
         "precision": model.info.precision,
+        "fast_math": model.info.fast_math,
         "resampler": options.resampler,
         "hop_size": float(options.hop_size),
         "center": bool(options.center),
