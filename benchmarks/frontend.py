@@ -25,7 +25,6 @@ import soxr
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 import golden
 import reference_frontend as oracle
-
 from edgel3_onnx import frontend
 from edgel3_onnx.spec import FRONTENDS, FrontEndSpec
 
@@ -72,10 +71,7 @@ def measure_log_mel(spec: FrontEndSpec, hop_seconds: float) -> None:
     right = (spec.n_frames - 1) * spec.hop_length + spec.n_fft - spec.sample_rate - spec.pad_left
     padded = np.pad(windows, ((0, 0), (spec.pad_left, right)))
     frames = np.concatenate([oracle.window_frames(window, spec) for window in windows]).astype(np.float32)
-    assert (
-        np.abs(librosa_images(padded, spec)[:, None] - frontend.log_mel(audio, spec, hop_length=hop)).max()
-        < 0.1
-    )
+    assert np.abs(librosa_images(padded, spec)[:, None] - frontend.log_mel(audio, spec, hop_length=hop)).max() < 0.1
     times = fastest(
         {
             "ours": lambda: frontend.log_mel(audio, spec, hop_length=hop),

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import logging
 import os
 import signal
 import sys
@@ -179,6 +180,9 @@ def _dispatch(args: argparse.Namespace) -> int:
             return doctor.fetch(args.fetch, args.precision, not args.quiet)
         print(doctor.list_models() if args.list_models else doctor.report())
         return 0
+    if args.provider == "auto" and not args.quiet:  # says which provider it chose
+        logging.basicConfig(format=f"{PROGRAM}: %(message)s")
+        logging.getLogger("edgel3_onnx").setLevel(logging.INFO)
     if args.inputs == ["-"]:
         return _live(args)
     summary = run(

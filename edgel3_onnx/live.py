@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgel3_onnx import interrupt
+from edgel3_onnx.audio import mix_down
 from edgel3_onnx.container import is_unknown_length
 from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.streaming import EmbeddingStream
@@ -179,7 +180,7 @@ def embed_pipe(reader: PipeReader, pcm: PcmFormat, stream: EmbeddingStream, emit
     for data in reader.frames(pcm.frame_bytes, pcm.data_bytes):
         received += len(data)
         with interrupt.held():
-            emit(*stream.push(pcm.decode(data)))
+            emit(*stream.push(mix_down(pcm.decode(data))))
     if received == 0:
         raise EdgeL3Error("standard input has no samples")
     emit(*stream.flush())

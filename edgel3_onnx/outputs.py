@@ -23,6 +23,7 @@ IDENTITY = (
     "variant",
     "weights_sha256",
     "precision",
+    "fast_math",
     "resampler",
     "hop_size",
     "center",

@@ -13,8 +13,9 @@ from edgel3_onnx.spec import FrontEndSpec
 
 BUILT_IN = "built-in"
 HOP_S = 0.5  # between windows of recordings
-_WINDOWS = 64
+_BUILT_IN_WINDOWS = 32
 _VERIFICATION_WINDOWS = 16
+_MOST_RECORDED_WINDOWS = 64
 
 
 @dataclass(frozen=True)
@@ -26,26 +27,26 @@ class Calibration:
 
 
 def built_in(spec: FrontEndSpec) -> Calibration:
-    """64 synthetic one-second sounds, the same on every machine, that need no recordings."""
-    sounds = np.stack([_sound(spec.sample_rate, index) for index in range(_WINDOWS)])
+    """32 synthetic one-second sounds, the same on every machine, that need no recordings."""
+    sounds = np.stack([_sound(spec.sample_rate, index) for index in range(_BUILT_IN_WINDOWS)])
     return Calibration(BUILT_IN, log_mel_images(sounds, spec))
 
 
 def verification_windows(spec: FrontEndSpec) -> npt.NDArray[np.float32]:
     """16 other sounds of the same kinds, float32 (16, sample_rate), to measure graphs with."""
-    indices = range(_WINDOWS, _WINDOWS + _VERIFICATION_WINDOWS)
+    indices = range(_BUILT_IN_WINDOWS, _BUILT_IN_WINDOWS + _VERIFICATION_WINDOWS)
     return np.stack([_sound(spec.sample_rate, index) for index in indices])
 
 
 def from_folder(folder: str | os.PathLike[str], spec: FrontEndSpec) -> Calibration:
-    """64 windows spread evenly over the recordings in ``folder``; the name is the folder's.
+    """At most 64 windows spread evenly over the recordings in ``folder``; the name is the folder's.
 
     Raises EdgeL3Error if there is no recording in it, or one cannot be read.
     """
     windows = np.concatenate([windows for _, windows in read_windows(folder, spec, HOP_S)])
     if not len(windows):
         raise EdgeL3Error(f"{folder}: no windows to calibrate with")
-    chosen = np.linspace(0, len(windows) - 1, min(_WINDOWS, len(windows))).astype(int)
+    chosen = np.linspace(0, len(windows) - 1, min(_MOST_RECORDED_WINDOWS, len(windows))).astype(int)
     return Calibration(Path(folder).resolve().name, log_mel_images(windows[chosen], spec))
 
 
@@ -83,4 +84,5 @@ def _sound(sample_rate: int, index: int) -> npt.NDArray[np.float32]:
         sound[: rng.integers(0, sample_rate)] = 0  # as the first window of a centred recording
     elif index % 16 == 7:
         sound[rng.integers(0, sample_rate) :] = 0  # as the last window of a recording
-    return np.asarray(sound, dtype=np.float32)
+    sound = sound / max(1.0, np.abs(sound).max())
+    return np.asarray(np.round(sound * 2**15) / 2**15, dtype=np.float32)  # 16 bits, as most recordings have

@@ -26,10 +26,10 @@ KINDS = ("mel", "waveform")
 PRECISIONS = ("fp32", "int8", "fp16")
 ROUTES = ("h5", "tf")
 
-# Of an fp32 graph, relative to the largest value, by front end: at 48 kHz the bands above a recording's
-# bandwidth hold noise near float32's resolution, where the order of summation shows.
-_LARGEST_ERROR = {"sea": 1e-4, "sparse": 1e-3}
-_LEAST_COSINE = {"int8": 0.98, "fp16": 0.9999}
+# Of an fp32 graph, relative to the largest value, by front end. Recordings that are sampled up to 48 kHz leave bands
+# that hold less than the rounding of a float32 sum of 2048 products, as the waveform graph computes.
+_LARGEST_ERROR = {"sea": 1e-4, "sparse": 3e-2}
+_LEAST_COSINE = {"fp32": 0.9999, "int8": 0.98, "fp16": 0.9999}
 
 
 @dataclass(frozen=True)
@@ -108,11 +108,8 @@ def _convert(variant: Variant, weights: bytes, route: str, kind: str) -> bytes:
 
 
 def _hold_to_limits(deviation: Deviation, variant: Variant, precision: str, file: str) -> None:
-    if precision == "fp32":
-        passed = deviation.largest_error <= _LARGEST_ERROR[variant.frontend]
-        limit = f"largest error {_LARGEST_ERROR[variant.frontend]:g}"
-    else:
-        passed = deviation.least_cosine >= _LEAST_COSINE[precision]
-        limit = f"least cosine {_LEAST_COSINE[precision]:g}"
-    if not passed:
-        raise EdgeL3Error(f"{file}: too far from its reference (limit: {limit}): {deviation}")
+    least_cosine = _LEAST_COSINE[precision]
+    largest_error = _LARGEST_ERROR[variant.frontend] if precision == "fp32" else float("inf")
+    if not (deviation.least_cosine >= least_cosine and deviation.largest_error <= largest_error):
+        limits = f"largest error {largest_error:g}, least cosine {least_cosine:g}"
+        raise EdgeL3Error(f"{file}: too far from its reference (limits: {limits}): {deviation}")

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 # changed since opset 13, and a newer opset would only shut older runtimes out.
 OPSET = 17
 IR_VERSION = 8
-METADATA_FORMAT = FORMAT
 POOL_AFTER = (2, 4, 6)  # 2x2 max-pooling follows these convolutions
 
 FloatArray = npt.NDArray[np.float32]
@@ -158,7 +157,7 @@ def describe(
     write_metadata(
         model,
         {
-            "format": METADATA_FORMAT,
+            "format": FORMAT,
             "variant": variant,
             "kind": kind,
             "precision": "fp32",

@@ -15,7 +15,7 @@ from edgel3_onnx.export.graph import build_mel_graph
 from edgel3_onnx.export.hdf5 import decompress, read_weights
 from edgel3_onnx.spec import NETWORKS, NetworkSpec
 
-__all__ = ["convert", "decompress", "main"]
+__all__ = ["convert", "convert_file", "decompress", "main"]
 
 
 def convert(

@@ -5,8 +5,10 @@ import os
 import random
 import resource
 import signal
+import sys
 import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,11 +25,11 @@ def write(path, seconds=1.2, seed=0, sr=8000):
     return path
 
 
-def outputs(folder):
-    """Relative path, embedding and metadata of every file below ``folder``."""
+def outputs(folder, but_partial=False):
+    """Embedding and metadata of every file below ``folder`` by relative path."""
     found = {}
     for path in sorted(folder.rglob("*")):
-        if path.is_file():
+        if path.is_file() and not (but_partial and path.suffix == ".part"):
             with np.load(path, allow_pickle=False) as arrays:
                 found[str(path.relative_to(folder))] = arrays["embedding"], json.loads(arrays["metadata"].item())
     return found
@@ -164,9 +166,13 @@ class TestSkipExisting:
         assert done.returncode == 0, done.stderr
         return done.stderr.splitlines()[-1]
 
-    @pytest.fixture(params=["npz", "npy"])
-    def made(self, request, command, folder, tmp_path):
-        args = ["--format", request.param]
+    @pytest.fixture
+    def format(self):
+        return "npz"
+
+    @pytest.fixture
+    def made(self, format, command, folder, tmp_path):
+        args = ["--format", format]
         assert "5 done, 0 skipped" in self.run(command, folder, tmp_path / "out", *args)
         return tmp_path / "out", args
 
@@ -176,6 +182,7 @@ class TestSkipExisting:
         assert "0 done, 5 skipped" in self.run(command, folder, out, *args)
         assert before == {path: path.stat().st_mtime_ns for path in out.rglob("*.np*")}
 
+    @pytest.mark.parametrize("format", ["npz", "npy"])
     def test_damaged_and_missing_ones_are_done_again(self, made, command, folder):
         out, args = made
         damaged, *_, missing = sorted(out.rglob("*.np*"))
@@ -228,7 +235,7 @@ def test_killed_runs_are_resumed(tmp_path, command):
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         assert_same_outputs(
-            finished := outputs_but_partial(tmp_path / "out"),
+            finished := outputs(tmp_path / "out", but_partial=True),
             {name: value for name, value in outputs(tmp_path / "expected").items() if name in finished},
         )
     assert killed >= 3
@@ -237,15 +244,15 @@ def test_killed_runs_are_resumed(tmp_path, command):
     assert_same_outputs(outputs(tmp_path / "out"), outputs(tmp_path / "expected"))  # no temporary file either
 
 
-def outputs_but_partial(folder):
-    for path in folder.rglob("*.part"):
-        path.unlink()
-    return outputs(folder)
-
-
-@pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("jobs", [1, 2])
-@pytest.mark.parametrize("format", ["npz", "parquet"])
+@pytest.mark.parametrize(
+    ("signum", "status", "jobs", "format"),
+    [
+        (signal.SIGINT, 130, 1, "npz"),
+        (signal.SIGTERM, 143, 2, "npz"),
+        (signal.SIGTERM, 143, 1, "parquet"),
+        (signal.SIGINT, 130, 2, "parquet"),
+    ],
+)
 def test_signals_stop_cleanly(tmp_path, command, signum, status, jobs, format):
     for k in range(30):
         write(tmp_path / "in" / f"{k:02}.wav", 6, k)
@@ -265,19 +272,20 @@ def test_signals_stop_cleanly(tmp_path, command, signum, status, jobs, format):
         assert read_metadata(path)
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds the workers in /proc")
 def test_dead_worker_fails_its_files_only(tmp_path, command):
     for k in range(12):
         write(tmp_path / "in" / f"{k:02}.wav", 8, k)
     process = command.start(
         tmp_path / "in", "-o", tmp_path / "out", "--jobs", 2, "--threads", 1, "--report", tmp_path / "r.jsonl"
     )
-    psutil = pytest.importorskip("psutil")
     deadline = time.monotonic() + 20
     while not list(tmp_path.glob("out/*.npz")):
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.005)
-    workers = [p for p in psutil.Process(process.pid).children() if "spawn_main" in " ".join(p.cmdline())]
-    workers[0].kill()
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    workers = [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    os.kill(workers[0], signal.SIGKILL)
     _, errors = process.communicate(timeout=60)
     found = records(tmp_path / "r.jsonl")
     failed = [record for record in found.values() if record["status"] == "failed"]
@@ -289,11 +297,11 @@ def test_dead_worker_fails_its_files_only(tmp_path, command):
 @pytest.mark.parametrize("format", ["npz", "npy", "parquet"])
 def test_full_disk(tmp_path, command, format):
     write(tmp_path / "in" / "a.wav", 1)
-    write(tmp_path / "in" / "b.wav", 60)
+    write(tmp_path / "in" / "b.wav", 15)
     args = ["--format", format, "-o", tmp_path / "out", "--skip-existing"]
     assert command(tmp_path / "in" / "a.wav", *args).returncode == 0
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
-    limit = 50_000  # bytes of one file; more than a.wav's output, less than b.wav's
+    limit = 16_000  # bytes of one file; more than a.wav's output, less than b.wav's
     full = command(
         tmp_path / "in" / "b.wav",
         *args,

@@ -127,12 +127,18 @@ def test_a_later_export_adds_to_the_manifest(weights_dir, tmp_path):
 
 
 def test_a_graph_beyond_its_limit_is_not_written(weights_dir, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(exporter, "compare", lambda *_: Deviation(16, 2e-4, 0.97, 0.99))
     arguments = ["--variants", "sea-64", "--out", str(tmp_path), "--weights-dir", str(weights_dir)]
-    for precision, limit in (("fp32", "largest error 0.0001"), ("fp16", "least cosine 0.9999")):
+    for precision, error, cosine, limits in (
+        ("fp32", 2e-4, 0.99999999, "largest error 0.0001, least cosine 0.9999"),
+        ("fp16", 1e-2, 0.999, "largest error inf, least cosine 0.9999"),
+        ("int8", 1e-1, 0.97, "largest error inf, least cosine 0.98"),
+        ("int8", float("nan"), float("nan"), "largest error inf, least cosine 0.98"),
+    ):
+        measured = Deviation(16, error, cosine, cosine)
+        monkeypatch.setattr(exporter, "compare", lambda *_, measured=measured: measured)
         assert main([*arguments, "--precisions", precision]) == 1
-        error = capsys.readouterr().err
-        assert f"sea-64.mel.{precision}.onnx: too far from its reference (limit: {limit})" in error
+        message = f"sea-64.mel.{precision}.onnx: too far from its reference (limits: {limits})"
+        assert message in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
 
 
