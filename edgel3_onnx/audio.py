@@ -92,11 +92,15 @@ def to_mono(audio: ArrayLike) -> NDArray[np.float32]:
 
 def mix_down(array: NDArray[Any]) -> NDArray[np.float32]:
     """Average (N, C) or take (N,) as it is, in full scale ±1: float32 (N,), contiguous."""
-    if array.dtype.kind == "f":
-        mono = array if array.ndim == 1 else array.mean(axis=1, dtype=np.float64)
-    else:
+    mono = array
+    if array.ndim == 2:
+        mono = array[:, 0].astype(np.float64)  # column by column: numpy's mean over a short axis is slow
+        for channel in range(1, array.shape[1]):
+            mono += array[:, channel]
+        mono /= array.shape[1]
+    if array.dtype.kind != "f":
         full_scale = 2.0 ** (8 * array.dtype.itemsize - 1)
-        mono = array.astype(np.float64) if array.ndim == 1 else array.mean(axis=1, dtype=np.float64)
+        mono = mono.astype(np.float64)
         if array.dtype.kind == "u":
             mono -= full_scale
         mono /= full_scale

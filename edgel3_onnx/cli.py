@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import logging
 import os
 import signal
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 
 from edgel3_onnx import interrupt
 from edgel3_onnx.arguments import PROGRAM, parse_arguments
+from edgel3_onnx.audio import check_hop_size
 from edgel3_onnx.corpus import plan_run
 from edgel3_onnx.embedding import check_options
 from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error
@@ -27,9 +29,10 @@ from edgel3_onnx.live import (
 )
 from edgel3_onnx.outputs import FORMATS, WRITERS, Float32, Float64, read_metadata
 from edgel3_onnx.pool import work_in_processes
+from edgel3_onnx.registry import find_variant
 from edgel3_onnx.report import Reporter, Summary
 from edgel3_onnx.runner import ModelOptions, RunOptions, prepare, rehearse, work
-from edgel3_onnx.session import available_cpus
+from edgel3_onnx.session import available_cpus, check_provider
 from edgel3_onnx.streaming import EmbeddingStream
 
 EXIT_FAILED, EXIT_USAGE = 1, 2
@@ -102,6 +105,8 @@ def run(
         If the model cannot be loaded.
     """
     check_options(center, 0, batch_size, resampler)
+    check_hop_size(hop_size, find_variant(model_type, emb_dim, retrain_type, sparsity).spec.sample_rate)
+    check_provider(provider)
     if not isinstance(jobs, int) or jobs < 1:
         raise EdgeL3ArgumentError(f"jobs must be a positive integer, got {jobs!r}")
     if existing not in (None, "replace", "skip"):
@@ -175,6 +180,9 @@ def _dispatch(args: argparse.Namespace) -> int:
             return doctor.fetch(args.fetch, args.precision, not args.quiet)
         print(doctor.list_models() if args.list_models else doctor.report())
         return 0
+    if args.provider == "auto" and not args.quiet:  # says which provider it chose
+        logging.basicConfig(format=f"{PROGRAM}: %(message)s")
+        logging.getLogger("edgel3_onnx").setLevel(logging.INFO)
     if args.inputs == ["-"]:
         return _live(args)
     summary = run(

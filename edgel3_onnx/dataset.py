@@ -93,15 +93,17 @@ class DatasetWriter:
     def abandon(self) -> None:
         """Remove the part that is being written, if any."""
         if self._part is not None:
-            with suppress(OSError):
-                self._writer.close()
-            self._writer.is_open = False  # else it would try again when it is deleted
+            if self._writer is not None:
+                with suppress(OSError):
+                    self._writer.close()
+                self._writer.is_open = False  # else it would try again when it is deleted
             self._part.discard()
             self._part = None
 
     def _open(self) -> None:
         from pyarrow import parquet
 
+        self._writer = None
         self._part = PartialFile(os.path.join(self._folder, f"part-{uuid.uuid4().hex}.parquet"))
         try:
             self._writer = parquet.ParquetWriter(self._part.temporary, self._schema, compression="zstd")

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgel3_onnx.audio import check_hop_size, check_sample_rate
+from edgel3_onnx.audio import check_hop_size, check_sample_rate, mix_down
 from edgel3_onnx.decode import open_recording
 from edgel3_onnx.embedding import check_options, embed
 from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error, EdgeL3Warning
@@ -127,7 +127,10 @@ def _windows(
             job.sample_rate = check_sample_rate(recording.sample_rate)
             stream = WindowStream(model, job.sample_rate, hop_length, options.center, options.resampler)
             for block in recording.blocks(max(batch_size * hop_length / model.sample_rate, _MIN_BLOCK)):
-                yield from stream.feed(block, batch_size)
+                try:
+                    yield from stream.feed(mix_down(block), batch_size)
+                except EdgeL3ArgumentError as error:
+                    raise EdgeL3Error(f"{error} (counted from {job.seconds:.2f} s on)") from error
                 job.samples = stream.samples
         if stream.samples == 0:
             raise EdgeL3Error("has no samples")
@@ -155,6 +158,7 @@ def provenance(model: EmbeddingModel, options: Options) -> Metadata:
         "variant": model.info.variant,
         "weights_sha256": model.info.weights_sha256 or _sha256(model.info.path),
         "precision": model.info.precision,
+        "fast_math": model.info.fast_math,
         "resampler": options.resampler,
         "hop_size": float(options.hop_size),
         "center": bool(options.center),

@@ -21,6 +21,7 @@ from .spec import FrontEndSpec
 Float32Array = NDArray[np.float32]
 
 SIMD_VARIABLE = "EDGEL3_ONNX_SIMD"
+_FFT_SIZES = (1024, 2048)
 _FINITE_BLOCK = 1 << 18  # samples looked at together, so that no mask of a whole recording is made
 
 
@@ -33,7 +34,7 @@ def simd_level() -> str:
     ------
     EdgeL3Error : EDGEL3_ONNX_SIMD names a level that is unknown or that this machine has not
     """
-    return _frontend.simd_levels()[_level()]
+    return _levels()[_level()]
 
 
 def num_windows(n: int, spec: FrontEndSpec, hop_length: int, center: bool = False) -> int:
@@ -100,6 +101,7 @@ def log_mel(
 
     first = max(start * hop_length - lead, 0)
     _check_finite("audio", audio, first, (start + count - 1) * hop_length - lead + spec.window_length)
+    hop_length = min(hop_length, audio.shape[0] + spec.window_length)  # farther on there are zeros in any case
     images = np.empty((count, 1, spec.n_mels, spec.n_frames), np.float32)
     plan = _plan(spec, _level())
     if threads == 1:
@@ -233,8 +235,11 @@ class _Soxr:
 _METHODS: dict[str, Any] = {"kaiser_best": _KaiserBest, "soxr": _Soxr}
 
 
+_levels = functools.cache(_frontend.simd_levels)
+
+
 def _level() -> int:
-    levels = _frontend.simd_levels()
+    levels = _levels()
     wanted = os.environ.get(SIMD_VARIABLE) or levels[-1]
     if wanted not in levels:
         raise EdgeL3Error(f"{SIMD_VARIABLE}={wanted!r} is not available here; choose one of: {', '.join(levels)}")
@@ -243,6 +248,8 @@ def _level() -> int:
 
 @functools.lru_cache(maxsize=8)
 def _plan(spec: FrontEndSpec, level: int) -> _frontend.MelPlan:
+    if spec.n_fft not in _FFT_SIZES:
+        raise EdgeL3ArgumentError(f"spec.n_fft={spec.n_fft} is not available; choose one of: {_FFT_SIZES}")
     return _frontend.MelPlan(spec, level)
 
 

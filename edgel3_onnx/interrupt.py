@@ -14,6 +14,13 @@ class Interrupted(BaseException):
         self.signum = signum
 
 
+class _Pending:
+    """Signals that came where they may not raise."""
+
+    held = False
+    signum: int | None = None
+
+
 @contextmanager
 def raising_on_signals() -> Iterator[None]:
     """Raise Interrupted on the first SIGINT or SIGTERM; ignore further ones while that unwinds."""
@@ -21,7 +28,10 @@ def raising_on_signals() -> Iterator[None]:
     def handle(signum: int, frame: FrameType | None) -> None:
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, signal.SIG_IGN)
-        raise Interrupted(signum)
+        if _Pending.held:
+            _Pending.signum = signum
+        else:
+            raise Interrupted(signum)
 
     before = {signum: signal.signal(signum, handle) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -29,3 +39,32 @@ def raising_on_signals() -> Iterator[None]:
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Let signals raise only after the block, where leaving it half done would lose something."""
+    _Pending.held = True
+    try:
+        yield
+    finally:
+        _Pending.held = False
+        signum, _Pending.signum = _Pending.signum, None
+    if signum is not None:
+        raise Interrupted(signum)
+
+
+@contextmanager
+def blocked() -> Iterator[None]:
+    """Let processes that the block starts be born with the signals blocked, so that none ends them on the way up.
+
+    A signal that comes meanwhile reaches this process after the block. Windows has no such thing.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

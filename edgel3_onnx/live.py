@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgel3_onnx import interrupt
+from edgel3_onnx.audio import mix_down
 from edgel3_onnx.container import is_unknown_length
 from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.streaming import EmbeddingStream
@@ -177,7 +179,8 @@ def embed_pipe(reader: PipeReader, pcm: PcmFormat, stream: EmbeddingStream, emit
     received = 0
     for data in reader.frames(pcm.frame_bytes, pcm.data_bytes):
         received += len(data)
-        emit(*stream.push(pcm.decode(data)))
+        with interrupt.held():
+            emit(*stream.push(mix_down(pcm.decode(data))))
     if received == 0:
         raise EdgeL3Error("standard input has no samples")
     emit(*stream.flush())

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgel3_onnx.exceptions import EdgeL3Error
-from edgel3_onnx.registry import Variant
+from edgel3_onnx.spec import FrontEndSpec, NetworkSpec
 
 KEY = "edgel3_onnx"  # of the graph's custom metadata; its value is a JSON object
 FORMAT = 1
@@ -24,6 +24,7 @@ class GraphMetadata:
     precision: str  # one of PRECISIONS
     frontend: dict[str, Any]
     network: dict[str, Any]
+    filters: list[int] | None  # output channels of each convolution, where dead ones may have been removed
     source_sha256: str  # hex, of the weight file
 
     @classmethod
@@ -48,29 +49,28 @@ class GraphMetadata:
                 data["variant"],
                 data["kind"],
                 data["precision"],
-                data["frontend"],
-                data["network"],
+                dict(data["frontend"]),
+                dict(data["network"]),
+                data.get("filters"),
                 data["source"]["sha256"],
             )
         except (ValueError, KeyError, TypeError) as error:
             raise EdgeL3Error(f"{path}: graph metadata is damaged ({error!r}); export the graph anew") from error
 
-    def check(self, variant: Variant, path: object) -> None:
-        """Refuse a graph that was made for another front end or network than ``variant``.
+    def check(self, frontend: FrontEndSpec, network: NetworkSpec | None, path: object) -> None:
+        """Refuse a graph that was made for another front end or, unless it is None, another network.
 
         Raises
         ------
         EdgeL3Error
             Names the first number that differs.
         """
-        _compare("front end", self.frontend, dataclasses.asdict(variant.spec), path)
-        if variant.network_spec is not None:
-            _compare("network", self.network, dataclasses.asdict(variant.network_spec), path)
-        elif self.variant != variant.id:
-            raise EdgeL3Error(f"{path}: this graph is {self.variant!r}, expected {variant.id!r}")
+        if network is not None:
+            _compare("network", self.network, dataclasses.asdict(network), path)
+        _compare("frontend", self.frontend, dataclasses.asdict(frontend), path)
 
 
-def _compare(what: str, found: dict[str, Any], expected: dict[str, Any], path: object) -> None:
+def _compare(section: str, found: dict[str, Any], expected: dict[str, Any], path: object) -> None:
     for name, value in json.loads(json.dumps(expected)).items():
         if found.get(name) != value:
-            raise EdgeL3Error(f"{path}: {what} has {name} {found.get(name)}, expected {value}")
+            raise EdgeL3Error(f"{path}: metadata, {section}.{name}: expected {value}, found {found.get(name)}")

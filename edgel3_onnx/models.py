@@ -29,6 +29,7 @@ class ModelInfo:
     variant: str  # id in the registry, which a graph of one's own shares with the network it stands in for
     kind: str  # "mel" (takes log-mel images) or "waveform" (takes samples)
     precision: str  # "fp32", "int8" or "fp16"
+    fast_math: bool  # whether Arm CPUs may use bfloat16 products
     path: Path  # the graph
     weights_sha256: str | None  # hex, of the file that the graph was made from; None if the graph does not say
     licence: str
@@ -203,11 +204,12 @@ def _open_model(
     )
     metadata = GraphMetadata.read(engine.metadata, path)
     if metadata is not None:
-        metadata.check(variant, path)
+        metadata.check(variant.spec, variant.network_spec, path)
     info = ModelInfo(
         variant=variant.id,
         kind=metadata.kind if metadata else engine.kind,
         precision=metadata.precision if metadata else "fp32",
+        fast_math=fast_math,
         path=path,
         weights_sha256=metadata.source_sha256 if metadata else None,
         licence=variant.licence,

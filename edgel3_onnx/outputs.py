@@ -23,6 +23,7 @@ IDENTITY = (
     "variant",
     "weights_sha256",
     "precision",
+    "fast_math",
     "resampler",
     "hop_size",
     "center",
@@ -71,7 +72,8 @@ class PartialFile:
             os.unlink(self.temporary)
 
     def failure(self, error: OSError) -> EdgeL3Error:
-        return EdgeL3Error(f"{self.path}: cannot be written ({error.strerror or error})")
+        reason = os.strerror(error.errno) if error.errno else str(error)  # pyarrow's strerror is a long story
+        return EdgeL3Error(f"{self.path}: cannot be written ({reason})")
 
 
 @contextmanager
@@ -145,8 +147,10 @@ def write_npy(path: str | os.PathLike[str], embedding: Float32, timestamps: Floa
         If the file cannot be written. What was there before is still there, then.
     """
     trailer = _to_json({**metadata, "windows": len(embedding)}).encode() + b"\n"
+    header = np.lib.format.header_data_from_array_1_0(embedding)
     with replacing(path) as temporary, open(temporary, "xb") as file:
-        np.lib.format.write_array(file, embedding, allow_pickle=False)
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(embedding.data)  # numpy's own way of writing it does not say why it failed
         file.write(trailer)
 
 

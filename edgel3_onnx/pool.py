@@ -11,6 +11,7 @@ from typing import Any
 
 from edgel3_onnx.corpus import Task
 from edgel3_onnx.exceptions import EdgeL3Error
+from edgel3_onnx.interrupt import blocked
 from edgel3_onnx.runner import Record, RunOptions, work
 
 _PATIENCE = 10.0  # seconds that a process has to stop before it is killed
@@ -73,7 +74,8 @@ def _start(options: RunOptions) -> _Worker:
     context = get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_run_worker, args=(theirs, options), name="edgel3-onnx-worker")
-    process.start()
+    with blocked():
+        process.start()
     theirs.close()  # so that the end of the process ends the connection
     return _Worker(process, ours)
 

@@ -82,7 +82,10 @@ class OnnxRuntimeEngine:
         if self._pad and n & (n - 1):
             padding = (1 << n.bit_length()) - n
             batch = np.concatenate([batch, np.zeros((padding, *batch.shape[1:]), np.float32)])
-        (embedding,) = self._session.run(None, {self._input: batch})
+        try:
+            (embedding,) = self._session.run(None, {self._input: batch})
+        except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
+            raise EdgeL3Error(f"ONNX Runtime failed on a batch of {n} windows: {_first_line(error)}") from error
         return np.asarray(embedding[:n], np.float32)
 
 

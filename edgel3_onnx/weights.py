@@ -23,8 +23,9 @@ _GZIP_MAGIC = b"\x1f\x8b"
 def cached_path(variant: Variant, precision: str = "fp32", kind: str = "mel") -> Path | None:
     """The local graph of ``variant`` if it can be used as it is, else None. Never writes or downloads."""
     _check_arguments(precision, kind)
-    if _is_packaged(variant, precision, kind):
-        return _packaged_path(variant)
+    packaged = _packaged_path(variant, precision, kind)
+    if packaged is not None:
+        return packaged
     graph = cache_dir() / _graph_name(variant.id, precision, kind)
     return graph if fault(graph, _origin_of(variant)) is None else None
 
@@ -51,8 +52,9 @@ def embedding_model_path(variant: Variant, *, precision: str = "fp32", kind: str
         If there is no such precision or kind.
     """
     _check_arguments(precision, kind)
-    if _is_packaged(variant, precision, kind):
-        return _packaged_path(variant)
+    packaged = _packaged_path(variant, precision, kind)
+    if packaged is not None:
+        return packaged
 
     def make() -> bytes:
         if kind == "waveform":
@@ -117,18 +119,21 @@ def _graph_name(stem: str, precision: str, kind: str) -> str:
     return f"{stem}.{kind}.{precision}.onnx"
 
 
-def _is_packaged(variant: Variant, precision: str, kind: str) -> bool:
-    return variant.packaged and (precision, kind) == ("fp32", "mel")
-
-
-def _packaged_path(variant: Variant) -> Path:
-    return Path(str(resources.files("edgel3_onnx.onnx_models").joinpath(variant.file)))
+def _packaged_path(variant: Variant, precision: str = "fp32", kind: str = "mel") -> Path | None:
+    """The graph that this package holds, if it holds that precision of it."""
+    if not variant.packaged or kind != "mel":
+        return None
+    name = variant.file if precision == "fp32" else f"{variant.id}.{precision}.onnx"
+    path = Path(str(resources.files("edgel3_onnx.onnx_models").joinpath(name)))
+    return path if path.exists() else None
 
 
 def _origin_of(variant: Variant) -> dict[str, object]:
     if variant.git_blob_id is not None:
         return _origin(variant.git_blob_id)
-    return _origin(hashlib.sha256(_packaged_path(variant).read_bytes()).hexdigest())
+    packaged = _packaged_path(variant)
+    assert packaged is not None
+    return _origin(hashlib.sha256(packaged.read_bytes()).hexdigest())
 
 
 def _origin(source_digest: str) -> dict[str, object]:

@@ -1,15 +1,14 @@
 """Compare an ONNX graph of unknown origin with a network, layer by layer."""
 
-import dataclasses
-import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from edgel3_onnx.export.compact import constant_arrays
-from edgel3_onnx.export.graph import POOL_AFTER, parse, read_metadata
 
 from edgel3_onnx.exceptions import EdgeL3Error
+from edgel3_onnx.export.compact import constant_arrays
+from edgel3_onnx.export.graph import POOL_AFTER, parse
+from edgel3_onnx.metadata import GraphMetadata
 from edgel3_onnx.spec import FRONTENDS, NetworkSpec
 
 if TYPE_CHECKING:
@@ -40,6 +39,8 @@ def check_graph(graph: bytes, network: NetworkSpec, source_file: str) -> None:
         raise EdgeL3Error(f"{source_file}: has weights that cannot be read ({error})") from error
     metadata = _check_metadata(model, network, source_file)
     kind = _check_ends(model, network, source_file)
+    if metadata is not None and metadata.kind != kind:
+        raise EdgeL3Error(f"{source_file}: metadata, kind: expected {kind}, found {metadata.kind}")
     _check_layers(model, arrays, network, metadata, kind, source_file)
     for name, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
@@ -56,18 +57,11 @@ def _check_self_contained(model: "onnx.ModelProto", source_file: str) -> None:
             )
 
 
-def _check_metadata(model: "onnx.ModelProto", network: NetworkSpec, source_file: str) -> dict[str, Any]:
-    """What this package wrote about the graph, {} for other graphs. It must name this network and front end."""
-    metadata = read_metadata(model, source_file)
-    if metadata is None:
-        return {}
-    expected = {"network": network, "frontend": FRONTENDS[network.frontend]}
-    for section, spec in expected.items():
-        found = metadata.get(section)
-        for field, value in json.loads(json.dumps(dataclasses.asdict(spec))).items():
-            if not isinstance(found, dict) or found.get(field) != value:
-                shown = found.get(field) if isinstance(found, dict) else None
-                raise EdgeL3Error(f"{source_file}: metadata, {section}.{field}: expected {value}, found {shown}")
+def _check_metadata(model: "onnx.ModelProto", network: NetworkSpec, source_file: str) -> GraphMetadata | None:
+    """What this package wrote about the graph, None for other graphs. It must name this network and front end."""
+    metadata = GraphMetadata.read({entry.key: entry.value for entry in model.metadata_props}, source_file)
+    if metadata is not None:
+        metadata.check(FRONTENDS[network.frontend], network, source_file)
     return metadata
 
 
@@ -116,7 +110,7 @@ def _check_layers(
     model: "onnx.ModelProto",
     arrays: dict[str, npt.NDArray[Any]],
     network: NetworkSpec,
-    metadata: dict[str, Any],
+    metadata: GraphMetadata | None,
     kind: str,
     source_file: str,
 ) -> None:
@@ -132,7 +126,7 @@ def _check_layers(
         layers = layers[spatial.index(True) :] if True in spatial else []
     quantised = any(node.op_type in ("DequantizeLinear", "QLinearConv") for node in model.graph.node)
 
-    filters = metadata.get("filters", list(network.filters))
+    filters = list(network.filters) if metadata is None or metadata.filters is None else metadata.filters
     if not _plausible_filters(filters, network):
         raise EdgeL3Error(f"{source_file}: metadata, filters: expected {list(network.filters)}, found {filters}")
     position = 0

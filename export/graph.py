@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from edgel3_onnx.export.hdf5 import Weights
 
 from edgel3_onnx.exceptions import EdgeL3Error
+from edgel3_onnx.export.hdf5 import Weights
 from edgel3_onnx.metadata import FORMAT, KEY
 from edgel3_onnx.spec import FRONTENDS, NetworkSpec
 from edgel3_onnx.version import __version__
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 # changed since opset 13, and a newer opset would only shut older runtimes out.
 OPSET = 17
 IR_VERSION = 8
-METADATA_FORMAT = FORMAT
 POOL_AFTER = (2, 4, 6)  # 2x2 max-pooling follows these convolutions
 
 FloatArray = npt.NDArray[np.float32]
@@ -158,7 +157,7 @@ def describe(
     write_metadata(
         model,
         {
-            "format": METADATA_FORMAT,
+            "format": FORMAT,
             "variant": variant,
             "kind": kind,
             "precision": "fp32",

@@ -9,14 +9,13 @@ import os
 import sys
 from pathlib import Path
 
+from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.export.files import write_atomically
 from edgel3_onnx.export.graph import build_mel_graph
 from edgel3_onnx.export.hdf5 import decompress, read_weights
-
-from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.spec import NETWORKS, NetworkSpec
 
-__all__ = ["convert", "decompress", "main"]
+__all__ = ["convert", "convert_file", "decompress", "main"]
 
 
 def convert(

@@ -170,10 +170,13 @@ def _read_layers(file: "h5py.File", network: NetworkSpec, source_file: str) -> l
             f"{source_file}: layer {len(expected) + 1}, {name!r}, is one too many: expected {len(expected)} "
             f"layers with weights, found {len(found)}"
         )
-    return [
-        [_read(dataset, f"{source_file}: layer {number}, {name!r} ({want.title})") for dataset in datasets]
-        for number, (want, (name, datasets)) in enumerate(zip(expected, found, strict=True), 1)
-    ]
+    arrays = []
+    for number, (want, (name, datasets)) in enumerate(zip(expected, found, strict=True), 1):
+        where = f"{source_file}: layer {number}, {name!r} ({want.title})"
+        arrays.append([_read(dataset, where) for dataset in datasets])
+        if "BatchNormalization" in want.title and (arrays[-1][3] < 0).any():
+            raise EdgeL3Error(f"{where}: the variance is negative")
+    return arrays
 
 
 def _read(dataset: "h5py.Dataset", where: str) -> Array:
@@ -183,8 +186,6 @@ def _read(dataset: "h5py.Dataset", where: str) -> Array:
         array: Array = np.asarray(dataset[()], dtype=np.float32)
     if not np.isfinite(array).all():
         raise EdgeL3Error(f"{where}: {int((~np.isfinite(array)).sum())} weights are NaN or infinite")
-    if dataset.name.rsplit("/", 1)[-1].startswith("moving_variance") and (array < 0).any():
-        raise EdgeL3Error(f"{where}: the variance is negative")
     return array
 
 

@@ -13,8 +13,9 @@ from edgel3_onnx.spec import FRONTENDS, FrontEndSpec, NetworkSpec
 class LogMel(keras.layers.Layer):  # type: ignore[misc]
     """Waveform (N, 1, sample_rate) to log-mel image (N, n_mels, n_frames, 1) in dB.
 
-    Its weights have the shapes and the order that the published files store for their front end, so that Keras loads
-    those files: real and imaginary DFT kernels (n_fft, 1, 1, bins), Hann window included, and mel bands (bins, n_mels).
+    Its weights have the shapes and the order that the published files store for their front end, so that
+    Keras loads those files: real and imaginary DFT kernels (n_fft, 1, 1, bins), Hann window included, and mel
+    bands (bins, n_mels).
     """
 
     def __init__(self, frontend: str, **kwargs: Any) -> None:

@@ -1,7 +1,8 @@
-"""Route B: weights through Keras and tf2onnx, as an independent check of route A. Needs the extra ``[export-tf]``.
+"""Route B: weights through Keras and tf2onnx, as an independent check of route A. Needs the extra
+``[export-tf]``.
 
-Keras itself reads the HDF5 file and matches it to its own layers; nothing is shared with route A but the numbers of the
-networks. Run ``python -m edgel3_onnx.export --route tf``.
+Keras itself reads the HDF5 file and matches it to its own layers; nothing is shared with route A but the
+numbers of the networks. Run ``python -m edgel3_onnx.export --route tf``.
 """
 
 import os
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 def construct_sparsified_audio_network() -> Any:
     """The ``sparse`` network as an uninitialised keras.Model, audio (N, 1, 48000) to embedding (N, 512).
 
-    Its ``load_weights`` takes the published files, decompressed. Raises EdgeL3Error if TensorFlow is not installed.
+    Its ``load_weights`` takes the published files, decompressed. Raises EdgeL3Error if TensorFlow is not
+    installed.
     """
     return _construct(NETWORKS["sparse"])
 
@@ -28,7 +30,8 @@ def construct_sparsified_audio_network() -> Any:
 def construct_ust_specialized_audio_network(emb_dim: int = 128) -> Any:
     """A ``sea`` network as an uninitialised keras.Model, audio (N, 1, 8000) to embedding (N, emb_dim).
 
-    Raises EdgeL3ArgumentError unless ``emb_dim`` is 64, 128, 256 or 512, EdgeL3Error if TensorFlow is not installed.
+    Raises EdgeL3ArgumentError unless ``emb_dim`` is 64, 128, 256 or 512, EdgeL3Error if TensorFlow is not
+    installed.
     """
     network = NETWORKS.get(f"sea-{emb_dim}")
     if network is None:
@@ -45,11 +48,12 @@ def convert(
     source_file: str,
     source_sha256: str,
 ) -> bytes:
-    """Convert the uncompressed HDF5 file ``data`` into a serialised fp32 ONNX graph of ``kind`` "mel" or "waveform".
+    """Convert the uncompressed HDF5 file ``data`` into a serialised fp32 ONNX graph of ``kind`` "mel" or
+    "waveform".
 
-    Parameters, input, output and metadata as of route A (``h5_to_onnx.convert``); a waveform graph stores its front
-    end's kernels as the HDF5 file has them. Raises EdgeL3Error if TensorFlow or tf2onnx is not installed, or Keras
-    cannot load the weights.
+    Parameters, input, output and metadata as of route A (``h5_to_onnx.convert``); a waveform graph stores its
+    front end's kernels as the HDF5 file has them. Raises EdgeL3Error if TensorFlow or tf2onnx is not
+    installed, or Keras cannot load the weights.
     """
     from onnx import TensorProto, helper
 
@@ -74,9 +78,7 @@ def convert(
         node.output[:] = ["embedding" if value == output else value for value in node.output]
     del graph.input[:], graph.output[:], graph.value_info[:]
     graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *shape]))
-    graph.output.append(
-        helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["N", network.embedding_dim])
-    )
+    graph.output.append(helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["N", network.embedding_dim]))
     describe(
         onnx_model,
         network,
@@ -114,9 +116,7 @@ def _trace(model: Any, network: NetworkSpec, kind: str) -> "onnx.ModelProto":
     frontend = FRONTENDS[network.frontend]
     if kind == "mel":
         network_only = mel_network(model)
-        signature = [
-            tf.TensorSpec((None, 1, frontend.n_mels, frontend.n_frames), tf.float32, name="melspectrogram")
-        ]
+        signature = [tf.TensorSpec((None, 1, frontend.n_mels, frontend.n_frames), tf.float32, name="melspectrogram")]
 
         def embed(image: tf.Tensor) -> tf.Tensor:
             return network_only(tf.transpose(image, (0, 2, 3, 1)), training=False)

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from edgel3_onnx.export.graph import parse, read_metadata
-from edgel3_onnx.export.recordings import log_mel_images, read_windows
 
 from edgel3_onnx.exceptions import EdgeL3Error
+from edgel3_onnx.export.calibration import HOP_S
+from edgel3_onnx.export.graph import parse, read_metadata
+from edgel3_onnx.export.recordings import log_mel_images, read_windows
 from edgel3_onnx.spec import FrontEndSpec
 
 if TYPE_CHECKING:
     pass
 
 _BATCH = 8  # windows per run: enough for throughput, and a fraction of a gigabyte for the largest network
-_HOP_S = 0.5
 
 Array = npt.NDArray[np.float32]
 
@@ -112,7 +112,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         graph, reference = (_load(path) for path in (args.graph, args.reference))
-        recordings = read_windows(args.audio, graph.spec, _HOP_S)
+        recordings = read_windows(args.audio, graph.spec, HOP_S)
         print(compare(graph, reference, (windows for _, windows in recordings)))
     except EdgeL3Error as error:
         print(f"error: {error}", file=sys.stderr)

@@ -5,11 +5,13 @@ waveform with windowed sines and cosines, which every provider has. These kernel
 stored but computed from one period of a cosine; ONNX Runtime does that once, when it loads the graph.
 """
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
-from edgel3_onnx.export.graph import parse, read_metadata, serialise, write_metadata
 
 from edgel3_onnx.exceptions import EdgeL3Error
+from edgel3_onnx.export.graph import parse, read_metadata, serialise, write_metadata
 from edgel3_onnx.spec import FrontEndSpec
 
 
@@ -32,34 +34,32 @@ def add_front_end(graph: bytes) -> bytes:
     bins = spec.n_fft // 2 + 1
     padding = max((spec.n_frames - 1) * spec.hop_length + spec.n_fft - spec.window_length, 0)
 
-    # Rows 0..bins-1 of the kernels are cosines; the next ones are the same a quarter of a period ahead:
-    # sines.
-    frequency = np.tile(np.arange(bins, dtype=np.int32), 2)[:, None]
-    phase = np.repeat(np.array([0, spec.n_fft // 4], dtype=np.int32), bins)[:, None]
-    # Real and imaginary power go through the same band, so the matrix adds them up, too.
-    bands = np.tile(mel_bands(spec).T, 2).astype(np.float32)[:, :, None, None]
     sample = np.arange(spec.n_fft)
-    constants = {
-        "frontend.frequency": frequency,
-        "frontend.phase": phase,
+    constants: dict[str, npt.NDArray[Any]] = {
+        "frontend.frequency": np.arange(bins, dtype=np.int32)[:, None],
+        # Sines are cosines a quarter of a period ahead; what sign they have does not matter to the power.
+        "frontend.phase": np.array([0, spec.n_fft // 4], dtype=np.int32)[:, None, None],
         "frontend.sample": sample.astype(np.int32),
         "frontend.n_fft": np.array(spec.n_fft, dtype=np.int32),
         "frontend.cosine": np.cos(2 * np.pi * sample / spec.n_fft).astype(np.float32),
         "frontend.window": (0.5 - 0.5 * np.cos(2 * np.pi * sample / spec.n_fft)).astype(np.float32),
-        "frontend.kernel_axes": np.array([1, 2], dtype=np.int64),
-        "frontend.bands": bands,
+        "frontend.kernel_shape": np.array([2 * bins, 1, 1, spec.n_fft], dtype=np.int64),
+        "frontend.channel_axes": np.array([1, 2], dtype=np.int64),
+        "frontend.bands": mel_bands(spec).T.astype(np.float32)[:, :, None, None],
         "frontend.amin": np.array(spec.amin, dtype=np.float32),
         "frontend.decibels": np.array(10 / np.log(10), dtype=np.float32),
         "frontend.lowest": np.array(-spec.top_db, dtype=np.float32),
     }
-    steps = [
+    steps: list[tuple[str, list[str], str, dict[str, Any]]] = [  # operator, inputs, output, attributes
         ("Mul", ["frequency", "sample"], "cycles", {}),
         ("Add", ["cycles", "phase"], "position", {}),
         ("Mod", ["position", "n_fft"], "index", {}),
         ("Gather", ["cosine", "index"], "waves", {"axis": 0}),
         ("Mul", ["waves", "window"], "windowed", {}),
-        ("Unsqueeze", ["windowed", "kernel_axes"], "kernels", {}),
-        ("Unsqueeze", ["audio", "kernel_axes"], "samples", {}),
+        ("Reshape", ["windowed", "kernel_shape"], "kernels", {}),
+        # Real and imaginary power go through the same bands, which adds them up.
+        ("Concat", ["bands", "bands"], "both_bands", {"axis": 1}),
+        ("Unsqueeze", ["audio", "channel_axes"], "samples", {}),
         (
             "Conv",
             ["samples", "kernels"],
@@ -71,7 +71,7 @@ def add_front_end(graph: bytes) -> bytes:
             },
         ),
         ("Mul", ["spectrum", "spectrum"], "power", {}),
-        ("Conv", ["power", "bands"], "mel_power", {"kernel_shape": [1, 1]}),
+        ("Conv", ["power", "both_bands"], "mel_power", {"kernel_shape": [1, 1]}),
         ("Transpose", ["mel_power"], "mel_image", {"perm": [0, 2, 1, 3]}),
         ("Sqrt", ["mel_image"], "magnitude", {}),
         ("Max", ["magnitude", "amin"], "floored", {}),

@@ -1,6 +1,7 @@
 """Fixtures that several test files use; the tests run against the installed package."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -30,9 +31,8 @@ def reference() -> Path:
 @pytest.fixture(scope="session")
 def seeded_graph(tmp_path_factory):
     """A function from a key of spec.NETWORKS to the path of its graph with the seeded weights of the golden data."""
-    from edgel3_onnx.export.h5_to_onnx import convert
-
     import golden
+    from edgel3_onnx.export.h5_to_onnx import convert
     from edgel3_onnx.spec import NETWORKS
 
     folder = tmp_path_factory.mktemp("graphs")
@@ -56,3 +56,35 @@ def sea64(seeded_graph):
     from edgel3_onnx import load_embedding_model
 
     return load_embedding_model("sea", 64, weights=seeded_graph("sea-64"), num_threads=1)
+
+
+@pytest.fixture(scope="session")
+def models(seeded_graph):
+    """A function from a key of spec.NETWORKS to its EmbeddingModel with seeded weights."""
+    from edgel3_onnx import load_embedding_model
+
+    def load(name: str):
+        model_type, _, emb_dim = name.partition("-")
+        return load_embedding_model(model_type, int(emb_dim or 512), weights=seeded_graph(name))
+
+    return load
+
+
+@pytest.fixture
+def command(seeded_graph):
+    """The command line in a process of its own, by default with the model of ``sea64``: a function from
+    arguments to subprocess.CompletedProcess; ``command.start`` gives the running process instead."""
+    model = ["--model-type", "sea", "--emb-dim", "64", "--weights", str(seeded_graph("sea-64"))]
+
+    def line(args, with_model):
+        return [sys.executable, "-P", "-m", "edgel3_onnx", *map(str, args), *(model if with_model else [])]
+
+    def run(*args, with_model=True, **options):
+        return subprocess.run(line(args, with_model), capture_output=True, timeout=120, **{"text": True, **options})
+
+    def start(*args, with_model=True, **options):
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen(line(args, with_model), **{**streams, **options})
+
+    run.start = start
+    return run

@@ -32,16 +32,12 @@ def mel_matrix(spec: FrontEndSpec) -> np.ndarray:
     return np.maximum(np.minimum(rising, falling), 0) * 2 / (upper - lower)
 
 
-def windows(audio: np.ndarray, spec: FrontEndSpec, hop_length: int, center: bool) -> np.ndarray:
-    """All windows of a signal, centred and padded at the end as edgel3 does: float64 (T, window_length)."""
-    length = spec.window_length
+def pad(audio: np.ndarray, spec: FrontEndSpec, hop_length: int, center: bool) -> np.ndarray:
+    """A signal centred and padded at the end as edgel3 does, so that windows cover every sample: float64."""
     if center:
-        audio = np.concatenate([np.zeros(length // 2), audio])
-    extra = max(len(audio) - length, 0)
-    count = 1 + math.ceil(extra / hop_length)
-    padded = np.zeros(length + (count - 1) * hop_length)
-    padded[: len(audio)] = audio
-    return np.stack([padded[k * hop_length : k * hop_length + length] for k in range(count)])
+        audio = np.concatenate([np.zeros(spec.window_length // 2), audio])
+    hops = math.ceil(max(len(audio) - spec.window_length, 0) / hop_length)
+    return np.concatenate([audio, np.zeros(spec.window_length + hops * hop_length - len(audio))])
 
 
 def window_frames(window: np.ndarray, spec: FrontEndSpec) -> np.ndarray:
@@ -60,14 +56,24 @@ def image(window: np.ndarray, spec: FrontEndSpec) -> np.ndarray:
     return np.maximum(decibels - decibels.max(), -spec.top_db).T
 
 
-def log_mel(audio: np.ndarray, spec: FrontEndSpec, hop_length: int, center: bool = False) -> np.ndarray:
-    """The images of all windows of a signal: float64 (T, 1, n_mels, n_frames)."""
-    framed = windows(np.asarray(audio, np.float64), spec, hop_length, center)
-    return np.stack([image(window, spec) for window in framed])[:, None]
+def log_mel(
+    audio: np.ndarray,
+    spec: FrontEndSpec,
+    hop_length: int,
+    center: bool = False,
+    start: int = 0,
+    count: int | None = None,
+) -> np.ndarray:
+    """The images of the windows of a signal, or of a run of them: float64 (count, 1, n_mels, n_frames)."""
+    padded = pad(np.asarray(audio, np.float64), spec, hop_length, center)
+    total = 1 + (len(padded) - spec.window_length) // hop_length
+    stop = total if count is None else start + count
+    starts = [k * hop_length for k in range(start, stop)]
+    return np.stack([image(padded[at : at + spec.window_length], spec) for at in starts])[:, None]
 
 
-def resample(audio: np.ndarray, sr_orig: float, sr_new: float) -> np.ndarray:
-    """resampy 0.2.2's ``kaiser_best``, its running sum of the time included: float64 (int(n * ratio),)."""
+def resample(audio: np.ndarray, sr_orig: float, sr_new: float, first: int = 0) -> np.ndarray:
+    """resampy 0.2.2's ``kaiser_best`` with its running sum of the time: float64 (int(n * ratio) - first,)."""
     ratio = float(sr_new) / sr_orig
     scale = min(1.0, ratio)
     last = ZERO_CROSSINGS * TABLE_STEPS
@@ -85,10 +91,12 @@ def resample(audio: np.ndarray, sr_orig: float, sr_new: float) -> np.ndarray:
 
     audio = np.asarray(audio, np.float64)
     output = np.zeros(int(len(audio) * ratio))
-    time = 0.0  # of the output sample, in input samples
-    for t in range(len(output)):
+    increments = np.full(len(output), 1 / ratio)
+    increments[:1] = 0.0
+    for t, time in enumerate(np.cumsum(increments)):  # of the output sample, in input samples
+        if t < first:
+            continue
         n = int(time)
         fraction = scale * (time - n)
         output[t] = wing(fraction, audio[n::-1]) + wing(scale - fraction, audio[n + 1 :])
-        time += 1 / ratio
-    return output
+    return output[first:]

@@ -21,6 +21,7 @@ def test_the_report_names_versions_providers_and_cache(monkeypatch):
     assert "EDGEL3_ONNX_MIRROR=/somewhere" in report
 
 
+@pytest.mark.filterwarnings("ignore:Specified provider")  # ONNX Runtime's, before it falls back
 def test_a_provider_that_does_not_load_is_reported_as_such(monkeypatch):
     import onnxruntime
 

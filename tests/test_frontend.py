@@ -1,44 +1,188 @@
-"""log_mel against the float64 oracle, and its arguments."""
+"""log_mel against the float64 oracle at every SIMD level, and its arguments."""
+
+import dataclasses
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+import golden
 import reference_frontend as oracle
-from edgel3_onnx import frontend
-from edgel3_onnx.exceptions import EdgeL3ArgumentError
+from edgel3_onnx import _frontend, frontend
+from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error
 from edgel3_onnx.spec import FRONTENDS
 
 SEA, SPARSE = FRONTENDS["sea"], FRONTENDS["sparse"]
+LEVELS = _frontend.simd_levels()
+# dB. The spectrum is double, so what remains is the float32 of decibels of at most some 200: 1.5e-5 each, and
+# a difference of two.
+TOLERANCE = 5e-5
+
+every_level = pytest.mark.parametrize("level", LEVELS)
+every_spec = pytest.mark.parametrize("spec", FRONTENDS.values(), ids=FRONTENDS)
 
 
-def noise(n: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).uniform(-1, 1, n).astype(np.float32)
+@pytest.fixture
+def level(request, monkeypatch):
+    monkeypatch.setenv("EDGEL3_ONNX_SIMD", request.param)
+    assert frontend.simd_level() == request.param
+    return request.param
 
 
-@pytest.mark.parametrize("spec", FRONTENDS.values(), ids=FRONTENDS)
-@pytest.mark.parametrize("center", [False, True])
-def test_agrees_with_the_oracle(spec, center):
-    audio = noise(int(1.7 * spec.sample_rate))
-    hop = spec.sample_rate // 3
-    images = frontend.log_mel(audio, spec, hop_length=hop, center=center)
-    expected = oracle.log_mel(audio, spec, hop, center)
+def signals(sample_rate: int) -> dict[str, np.ndarray]:
+    """One and a third seconds of everything that a front end may meet: float32."""
+    n = sample_rate * 4 // 3
+    noise = np.random.default_rng(1).uniform(-1, 1, n)
+    clicks = np.zeros(n)
+    clicks[:: sample_rate // 7] = 1
+    natural = golden.audio(sample_rate, 4 / 3, 5)[:n]
+    made = {
+        "natural": natural,
+        "noise": noise,
+        "silence": np.zeros(n),
+        "clicks": clicks,
+        "square": np.sign(np.sin(2 * np.pi * 100.5 / sample_rate * (np.arange(n) + 0.5))),
+        "denormal": noise * 1e-40,
+        "quiet": noise * 1e-9,
+        "huge": noise * 1e38,
+        "half": np.where(np.arange(n) < n // 2, noise, 0),
+        "constant": np.ones(n),
+    }
+    return {name: signal.astype(np.float32) for name, signal in made.items()}
+
+
+@pytest.mark.parametrize("level", LEVELS, indirect=True)
+@every_spec
+@pytest.mark.parametrize("name", signals(SEA.sample_rate))
+def test_agrees_with_the_oracle(level, spec, name):
+    audio = signals(spec.sample_rate)[name]
+    hop = spec.sample_rate // 3 + 1
+    images = frontend.log_mel(audio, spec, hop_length=hop)
+    expected = oracle.log_mel(audio, spec, hop)
     assert images.dtype == np.float32
-    assert images.shape == expected.shape == (len(images), 1, spec.n_mels, spec.n_frames)
-    assert len(images) == frontend.num_windows(len(audio), spec, hop, center)
-    assert np.abs(images - expected).max() < 1e-4
+    assert images.shape == expected.shape == (2, 1, spec.n_mels, spec.n_frames)
+    assert np.abs(images - expected).max() <= TOLERANCE
 
 
-def test_runs_and_threads_give_the_same_bits():
-    audio = noise(3 * 8000 + 5)
-    whole = frontend.log_mel(audio, SEA, hop_length=800, center=True)
-    assert np.array_equal(frontend.log_mel(audio, SEA, hop_length=800, center=True, num_threads=3), whole)
-    for start, count in ((0, 1), (7, 9), (len(whole) - 1, 1)):
-        part = frontend.log_mel(audio, SEA, hop_length=800, center=True, start=start, count=count)
-        assert np.array_equal(part, whole[start : start + count])
+@pytest.mark.parametrize("level", LEVELS, indirect=True)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(n=st.integers(1, 20000), hop=st.integers(1, 9000), center=st.booleans(), data=st.data())
+def test_any_length_hop_and_run_of_windows(level, n, hop, center, data):
+    total = frontend.num_windows(n, SEA, hop, center)
+    start = data.draw(st.integers(0, total - 1), "start")
+    count = data.draw(st.integers(1, min(total - start, 3)), "count")
+    audio = np.random.default_rng(n).uniform(-1, 1, n).astype(np.float32)
+    images = frontend.log_mel(audio, SEA, hop_length=hop, center=center, start=start, count=count)
+    expected = oracle.log_mel(audio, SEA, hop, center, start, count)
+    assert images.shape == expected.shape
+    assert np.abs(images - expected).max() <= TOLERANCE
+
+
+@pytest.mark.parametrize("n", [1, 2, 241, 7999, 8000, 8001, 8159, 8800, 48000, 48001, 52799])
+@every_spec
+def test_windows_cover_every_sample(n, spec):
+    for hop in (1, 160, 801, 4800, 48000):
+        for center in (False, True):
+            expected = (len(oracle.pad(np.zeros(n), spec, hop, center)) - spec.window_length) // hop + 1
+            assert frontend.num_windows(n, spec, hop, center) == expected
+
+
+@pytest.mark.parametrize("level", LEVELS, indirect=True)
+@pytest.mark.parametrize(
+    ("spec", "hop"),
+    [
+        (SEA, 160),
+        (SEA, 800),
+        (SEA, 1600),
+        (SEA, 7840),
+        (SEA, 8000),
+        (SEA, 801),
+        (SPARSE, 9680),
+        (SPARSE, 4800),
+    ],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_a_window_has_the_same_bits_wherever_it_is_computed(level, spec, hop):
+    audio = golden.audio(spec.sample_rate, 1.6, 3).astype(np.float32)
+    whole = frontend.log_mel(audio, spec, hop_length=hop, center=True)
+    alone = [frontend.log_mel(audio, spec, hop_length=hop, center=True, start=k, count=1) for k in range(len(whole))]
+    assert np.array_equal(whole, np.concatenate(alone))
+    assert np.array_equal(whole, frontend.log_mel(audio, spec, hop_length=hop, center=True, num_threads=3))
+    tail = frontend.log_mel(audio, spec, hop_length=hop, center=True, start=1)
+    assert np.array_equal(whole[1:], tail)
+    # the same samples as a signal of their own, zeros written out
+    padded = oracle.pad(audio, spec, hop, True).astype(np.float32)
+    window = padded[hop : hop + spec.window_length]
+    assert np.array_equal(whole[1:2], frontend.log_mel(window, spec, hop_length=hop))
+
+
+@every_spec
+def test_gain_does_not_matter(spec):
+    audio = signals(spec.sample_rate)["noise"]
+    images = frontend.log_mel(audio, spec, hop_length=spec.sample_rate)
+    assert np.abs(frontend.log_mel(audio * 64, spec, hop_length=spec.sample_rate) - images).max() <= TOLERANCE
 
 
 def test_silence_is_zero_everywhere():
     assert not frontend.log_mel(np.zeros(8000, np.float32), SEA, hop_length=800).any()
+
+
+@pytest.mark.parametrize("level", LEVELS, indirect=True)
+@pytest.mark.parametrize("name", ["printer_8k", "sauna_8k", "snap_8k", "guitar_48k", "printer_48k"])
+def test_natural_recordings(level, name, reference):
+    soundfile = pytest.importorskip("soundfile")
+    audio, rate = soundfile.read(reference / "audio" / f"{name}.wav", dtype="float32")
+    spec = SEA if rate == SEA.sample_rate else SPARSE
+    count = min(frontend.num_windows(len(audio), spec, rate // 2, True), 2)
+    images = frontend.log_mel(audio, spec, hop_length=rate // 2, center=True, count=count)
+    expected = oracle.log_mel(audio, spec, rate // 2, True, 0, count)
+    assert images.min() < -20  # not silence
+    assert np.abs(images - expected).max() <= TOLERANCE
+
+
+def test_tables_are_those_of_the_oracle():
+    """A band at a time: the largest value of an image is the band that the oracle says."""
+    for spec in FRONTENDS.values():
+        matrix = oracle.mel_matrix(spec)
+        time = np.arange(spec.window_length) / spec.sample_rate
+        for bin_ in range(20, spec.n_fft // 2, spec.n_fft // 10):
+            tone = np.sin(2 * np.pi * bin_ * spec.sample_rate / spec.n_fft * time).astype(np.float32)
+            image = frontend.log_mel(tone, spec, hop_length=spec.sample_rate)[0, 0]
+            expected = oracle.image(tone, spec)
+            assert image[:, 20].argmax() == expected[:, 20].argmax() == matrix[bin_].argmax()
+
+
+@every_level
+def test_the_environment_chooses_the_level(level):
+    code = (
+        "import numpy as np; from edgel3_onnx import frontend; from edgel3_onnx.spec import FRONTENDS;"
+        "audio = np.random.default_rng(0).uniform(-1, 1, 9000).astype(np.float32);"
+        "images = frontend.log_mel(audio, FRONTENDS['sea'], hop_length=800);"
+        "print(frontend.simd_level(), images.sum(dtype=np.float64))"
+    )
+    environment = {**os.environ, "EDGEL3_ONNX_SIMD": level}
+    command = [sys.executable, "-P", "-c", code]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    name, total = run.stdout.split()
+    audio = np.random.default_rng(0).uniform(-1, 1, 9000).astype(np.float32)
+    assert name == level
+    assert float(total) == pytest.approx(oracle.log_mel(audio, SEA, 800).sum(), rel=1e-6)
+
+
+@pytest.mark.parametrize("wanted", ["sse9", "AVX2"])
+def test_an_unknown_level_is_refused(wanted, monkeypatch):
+    monkeypatch.setenv("EDGEL3_ONNX_SIMD", wanted)
+    for call in (
+        frontend.simd_level,
+        lambda: frontend.log_mel(np.zeros(9, np.float32), SEA, hop_length=1),
+        lambda: frontend.resample(np.zeros(99, np.float32), 16000, 8000),
+    ):
+        with pytest.raises(EdgeL3Error, match=f"EDGEL3_ONNX_SIMD='{wanted}'.*{LEVELS[0]}"):
+            call()
 
 
 @pytest.mark.parametrize(
@@ -50,6 +194,7 @@ def test_silence_is_zero_everywhere():
         ({"audio": np.zeros(16000, np.float32)[::2]}, "not contiguous"),
         ({"audio": np.zeros(0, np.float32)}, "audio is empty"),
         ({"audio": np.full(8000, np.nan, np.float32)}, r"audio\[0\] is nan"),
+        ({"audio": np.append(np.zeros(8, np.float32), np.float32(np.inf))}, r"audio\[8\] is inf"),
         ({"hop_length": 0}, "hop_length=0"),
         ({"hop_length": -1}, "hop_length=-1"),
         ({"hop_length": 0.5}, "hop_length=0.5"),
@@ -58,9 +203,42 @@ def test_silence_is_zero_everywhere():
         ({"count": 0}, "count=0"),
         ({"count": 2}, "count=2 from start=0"),
         ({"num_threads": 0}, "num_threads=0"),
+        ({"spec": dataclasses.replace(SEA, n_fft=512)}, "n_fft=512"),
     ],
 )
 def test_bad_arguments_are_named(change, message):
-    arguments = {"audio": noise(8000), "spec": SEA, "hop_length": 800} | change
+    arguments = {"audio": np.ones(8000, np.float32), "spec": SEA, "hop_length": 800} | change
     with pytest.raises(EdgeL3ArgumentError, match=message):
         frontend.log_mel(arguments.pop("audio"), arguments.pop("spec"), **arguments)
+
+
+def test_a_hop_beyond_the_end_gives_a_window_of_zeros():
+    images = frontend.log_mel(np.append(np.ones(1, np.float32), np.zeros(8000, np.float32)), SEA, hop_length=1 << 80)
+    assert images.shape[0] == 2
+    assert images[0].any()
+    assert not images[1].any()
+
+
+def test_a_read_only_signal_is_taken():
+    audio = np.ones(8000, np.float32)
+    audio.flags.writeable = False
+    assert frontend.log_mel(audio, SEA, hop_length=800).shape == (1, 1, 64, 50)
+
+
+def test_too_little_memory_is_a_memory_error():
+    pytest.importorskip("resource")
+    code = """
+import resource
+import numpy as np
+from edgel3_onnx import frontend
+from edgel3_onnx.spec import FRONTENDS
+audio = np.ones(1 << 20, np.float32)
+frontend.log_mel(audio, FRONTENDS["sea"], hop_length=800, count=2)
+resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+try:
+    frontend.log_mel(audio, FRONTENDS["sea"], hop_length=1)
+except MemoryError:
+    print("MemoryError")
+"""
+    run = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "MemoryError\n"

@@ -127,11 +127,11 @@ def edited(path, change):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: m["frontend"].update(hop_length=242), "front end has hop_length 242, expected 160"),
-        (lambda m: m["frontend"].update(amin=1e-5), "front end has amin 1e-05, expected 1e-10"),
+        (lambda m: m["frontend"].update(hop_length=242), "metadata, frontend.hop_length: expected 160, found 242"),
+        (lambda m: m["frontend"].update(amin=1e-5), "metadata, frontend.amin: expected 1e-10, found 1e-05"),
         (
             lambda m: m["network"].update(batch_norm_epsilon=1e-5),
-            "network has batch_norm_epsilon 1e-05, expected 0.001",
+            "metadata, network.batch_norm_epsilon: expected 0.001, found 1e-05",
         ),
         (lambda m: m.update(format=99), "format 99"),
         (lambda m: m.pop("frontend"), "metadata is damaged"),

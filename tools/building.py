@@ -52,6 +52,7 @@ def build_sdist(work: Path) -> Path:
 
 def build_wheel(source: Path, arch: str, work: Path) -> Path:
     """Compile the unpacked sdist `source` for `arch`; return the wheel, repaired to its manylinux tag."""
+    work.mkdir(exist_ok=True)
     cc = compiler(arch)
     env = {
         "CC": str(cc),

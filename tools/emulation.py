@@ -11,8 +11,9 @@ from pathlib import Path
 import toolbox
 
 SUITES = {"3.11": "bookworm", "3.13": "trixie"}  # the Debian release that has each Python
-# A Cortex-A72 is the Raspberry Pi 4's; `max` has all that QEMU knows, its pointer authentication in the fast variant.
-CPUS = {"cortex-a72": "cortex-a72", "max": "max,pauth-impdef=on"}
+# A Cortex-A72 is the Raspberry Pi 4's. `max` has all that QEMU knows, pointer authentication in its fast variant, and
+# without SME: in emulation ONNX Runtime's convolutions take minutes with it.
+CPUS = {"cortex-a72": "cortex-a72", "max": "max,pauth-impdef=on,sme=off"}
 # ONNX Runtime reads the processor from this file; without it, it would see the host's and crash.
 CPUINFO = """\
 processor\t: {index}

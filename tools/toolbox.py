@@ -54,6 +54,14 @@ def run(
         fail(f"exit code {code} from: {' '.join(arguments)}")
 
 
+def output(command: Sequence[str | Path], *, cwd: Path, env: Mapping[str, str]) -> str:
+    """As `run`, but return what the command prints, without the white space around it."""
+    result = subprocess.run(command, cwd=cwd, env={**os.environ, **env}, stdout=subprocess.PIPE, text=True)
+    if result.returncode:
+        fail(f"exit code {result.returncode} from: {' '.join(map(os.fspath, command))}")
+    return result.stdout.strip()
+
+
 @contextlib.contextmanager
 def locked(name: str) -> Iterator[None]:
     """Hold the cache's lock `name`, so that two runs at once do not fill one folder."""

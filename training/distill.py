@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
 from edgel3_onnx.export.files import write_atomically
 from edgel3_onnx.export.quantize import quantize
-
 from training.architecture import describe
 from training.dataset import natural_windows, shards
 from training.graph import OUTPUT, OUTPUT_INT8, build

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from edgel3_onnx.export.quantize import quantize
 
+from edgel3_onnx.export.quantize import quantize
 from training import teacher
 from training.classify import file_classes, repeated_accuracy
 from training.dataset import natural_windows

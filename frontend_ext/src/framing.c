@@ -48,17 +48,21 @@ static void add_frame(batch *b, int64_t window, int t)
     b->columns[b->pending++] = image_of(b, window) + t;
 }
 
-/* Runs the kernel on the waiting frames. */
+/* Runs the kernel on the waiting frames: straight into the image where they are neighbours there. */
 static void flush(batch *b)
 {
     const mel_plan *plan = b->plan;
-    int lanes = plan->kernels->lanes;
-    for (int lane = b->pending; lane < lanes; lane++)
-        b->frames[lane] = b->frames[0];
-    plan->kernels->decibels(&plan->tables, b->frames, b->work, b->decibels);
-    for (int lane = 0; lane < b->pending; lane++)
-        for (int m = 0; m < plan->spec.n_mels; m++)
-            b->columns[lane][(int64_t)m * plan->spec.n_frames] = b->decibels[m * lanes + lane];
+    int lanes = plan->kernels->lanes, n_frames = plan->spec.n_frames;
+    if (b->pending == lanes && b->columns[lanes - 1] == b->columns[0] + lanes - 1) {
+        plan->kernels->decibels(&plan->tables, b->frames, b->work, b->columns[0], n_frames);
+    } else {
+        for (int lane = b->pending; lane < lanes; lane++)
+            b->frames[lane] = b->frames[0];
+        plan->kernels->decibels(&plan->tables, b->frames, b->work, b->decibels, lanes);
+        for (int lane = 0; lane < b->pending; lane++)
+            for (int m = 0; m < plan->spec.n_mels; m++)
+                b->columns[lane][(int64_t)m * n_frames] = b->decibels[m * lanes + lane];
+    }
     b->pending = 0;
 }
 

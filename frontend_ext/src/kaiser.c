@@ -9,7 +9,7 @@
 #define TABLE_LAST (ZERO_CROSSINGS * TABLE_STEPS)
 #define KAISER_BETA 14.769656459379492
 #define ROLLOFF 0.9475937167399596
-#define PHASE_BYTES (1 << 20) /* the most that the rows of all phases may take, so that they stay in the cache */
+#define PHASE_BYTES (2 << 20) /* the most that the rows of all phases may take, so that they stay in the cache */
 
 /* Modified Bessel function of the first kind, order 0, by its power series. */
 static double bessel_i0(double x)
@@ -65,8 +65,9 @@ kaiser_filter *kaiser_filter_create(double ratio, int64_t phases, int level)
     filter->step = (int)(filter->scale * TABLE_STEPS); /* truncated, as published */
     filter->reach = (TABLE_LAST + 1) / filter->step;
     filter->reach = (filter->reach + TAPS_MULTIPLE - 1) / TAPS_MULTIPLE * TAPS_MULTIPLE;
-    if (phases < PHASE_BYTES / (2 * filter->reach * (int64_t)sizeof(float)))
-        filter->phases = (int)phases;
+    filter->slack = ((int)(1.0 / ratio) + 2 + TAPS_MULTIPLE - 1) / TAPS_MULTIPLE * TAPS_MULTIPLE;
+    if (phases < PHASE_BYTES / 2 / (int64_t)sizeof(float) / (2 * filter->reach + filter->slack))
+        filter->phases = (int)(phases % 2 ? 2 * phases : phases);
     size = (size_t)(filter->step + 1) * filter->reach;
     table = half_filter(filter->scale);
     filter->rows = calloc(4 * size, sizeof(float));

@@ -43,14 +43,18 @@ typedef struct {
     int lanes; /* frames that decibels takes at once */
 
     /* frames: lanes pointers to n_fft samples each. work: aligned to MAX_LANES doubles, WORK_PER_LANE(radix) * lanes.
-     * decibels (n_mels, lanes) = 10 log10 of the mel magnitudes. */
-    void (*decibels)(const mel_tables *tables, const float *const *frames, double *work, float *decibels);
+     * decibels[m * stride + lane] = 10 log10 of the magnitude of mel band m. */
+    void (*decibels)(const mel_tables *tables, const float *const *frames, double *work, float *decibels,
+                     int64_t stride);
 
     /* Brings the largest of n values to 0 and what lies more than range below it to -range. */
     void (*normalise)(float *values, int64_t n, float range);
 
     /* Sum of taps[i] * x[i]; n is a multiple of TAPS_MULTIPLE. */
     float (*dot)(const float *taps, const float *x, int n);
+
+    /* dot of two rows of taps with each of four signals: dots (4, 2), bit by bit as dot gives them. */
+    void (*dot_pairs)(const float *even, const float *odd, const float *const *x, int n, float *dots);
 
     /* taps[i] = base[i] + amount * slope[i]; n is a multiple of TAPS_MULTIPLE. */
     void (*blend)(const float *base, const float *slope, float amount, float *taps, int n);

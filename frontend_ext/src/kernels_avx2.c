@@ -9,11 +9,15 @@
 #define LEVEL_NAME "avx2"
 typedef __m256d vec;
 typedef __m256 fvec;
+typedef uint64_t uvec __attribute__((vector_size(32)));
 #define LANES 4
 #define FLOAT_LANES 8
 #define FMA(a, b, c) _mm256_fmadd_pd(a, b, c)
 #define FNMA(a, b, c) _mm256_fnmadd_pd(a, b, c)
 #define FLOAT_FMA(a, b, c) _mm256_fmadd_ps(a, b, c)
+#define KEEP(a) __asm__("" : "+x"(a))
+#define MAXIMUM(a, b) _mm256_max_pd(a, b)
+#define STORE_AS_FLOATS(to, value) _mm_storeu_ps(to, _mm256_cvtpd_ps(value))
 
 /* Eight samples of every frame, from sample at on: samples[i] holds sample at + i of all frames. */
 INLINE TARGET void load_samples(const float *const *frames, int at, vec *samples)
@@ -28,6 +32,14 @@ INLINE TARGET void load_samples(const float *const *frames, int at, vec *samples
         samples[half + 3] = _mm256_cvtps_pd(d);
     }
 }
+
+INLINE TARGET float sum_lanes(__m256 a)
+{
+    __m128 sum = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
+    return _mm_cvtss_f32(_mm_add_ss(sum, _mm_movehdup_ps(sum)));
+}
+#define SUM_LANES sum_lanes
 
 #include "kernels_body.h"
 #endif

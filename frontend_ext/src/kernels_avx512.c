@@ -9,11 +9,16 @@
 #define LEVEL_NAME "avx512"
 typedef __m512d vec;
 typedef __m512 fvec;
+typedef uint64_t uvec __attribute__((vector_size(64)));
 #define LANES 8
 #define FLOAT_LANES 16
 #define FMA(a, b, c) _mm512_fmadd_pd(a, b, c)
 #define FNMA(a, b, c) _mm512_fnmadd_pd(a, b, c)
 #define FLOAT_FMA(a, b, c) _mm512_fmadd_ps(a, b, c)
+#define KEEP(a) __asm__("" : "+v"(a))
+#define MAXIMUM(a, b) _mm512_max_pd(a, b)
+#define SUM_LANES(a) _mm512_reduce_add_ps(a)
+#define STORE_AS_FLOATS(to, value) _mm256_storeu_ps(to, _mm512_cvtpd_ps(value))
 
 /* Four samples of lanes l and l + 4, side by side. */
 INLINE TARGET __m256 load_pair(const float *const *frames, int lane, int at)

@@ -7,16 +7,20 @@
 #define KERNELS kernels_baseline
 
 #if defined(__GNUC__) || defined(__clang__)
-typedef double vec __attribute__((vector_size(16)));
+typedef double vec __attribute__((vector_size(16), may_alias));
+typedef uint64_t uvec __attribute__((vector_size(16)));
 typedef float fvec __attribute__((vector_size(16)));
 #define LANES 2
 #define FLOAT_LANES 4
 #else
 typedef double vec;
+typedef uint64_t uvec;
 typedef float fvec;
 #define LANES 1
 #define FLOAT_LANES 1
 #endif
+
+#define KEEP(a) (void)0
 
 #ifdef __aarch64__
 #include <arm_neon.h>
@@ -40,5 +44,36 @@ INLINE TARGET void load_samples(const float *const *frames, int at, vec *samples
             values[i][lane] = frames[lane][at + i];
     memcpy(samples, values, sizeof values);
 }
+
+INLINE vec maximum(vec a, vec b)
+{
+    double left[LANES], right[LANES];
+    memcpy(left, &a, sizeof a);
+    memcpy(right, &b, sizeof b);
+    for (int lane = 0; lane < LANES; lane++)
+        left[lane] = left[lane] > right[lane] ? left[lane] : right[lane];
+    memcpy(&a, left, sizeof a);
+    return a;
+}
+#define MAXIMUM maximum
+
+INLINE void store_as_floats(float *to, vec value)
+{
+    double values[LANES];
+    memcpy(values, &value, sizeof value);
+    for (int lane = 0; lane < LANES; lane++)
+        to[lane] = (float)values[lane];
+}
+#define STORE_AS_FLOATS store_as_floats
+
+INLINE float sum_lanes(fvec a)
+{
+    float lanes[FLOAT_LANES], sum = 0.0f;
+    memcpy(lanes, &a, sizeof lanes);
+    for (int lane = 0; lane < FLOAT_LANES; lane++)
+        sum += lanes[lane];
+    return sum;
+}
+#define SUM_LANES sum_lanes
 
 #include "kernels_body.h"

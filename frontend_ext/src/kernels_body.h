@@ -1,8 +1,14 @@
 /* The kernels, written once. The including file gives
  *   TARGET (attribute of every function), KERNELS (the table to define), LEVEL_NAME,
- *   vec of LANES doubles, fvec of FLOAT_LANES floats, FMA = a * b + c, FNMA = c - a * b, FLOAT_FMA, load_samples.
+ *   vec of LANES doubles, uvec of LANES uint64_t, fvec of FLOAT_LANES floats,
+ *   FMA = a * b + c, FNMA = c - a * b, FLOAT_FMA, MAXIMUM, STORE_AS_FLOATS, SUM_LANES, load_samples,
+ *   KEEP = makes a fvec stay in a register (gcc would rather load it again for each use).
  */
 #include <string.h>
+
+/* Straight-line repetition: a loop over an array of vectors would keep the array in memory. */
+#define EACH1TO7(F) F(1) F(2) F(3) F(4) F(5) F(6) F(7)
+#define EACH8(F) F(0) EACH1TO7(F)
 
 typedef struct {
     vec re, im;
@@ -51,46 +57,70 @@ INLINE TARGET void dft4(cvec *z0, cvec *z1, cvec *z2, cvec *z3)
     *z3 = add_i(b, d);
 }
 
-/* DFT of 8 points, in natural order: even outputs are the DFT of the halves' sum, odd ones of their turned difference. */
-INLINE TARGET void dft8(cvec *z0, cvec *z1, cvec *z2, cvec *z3, cvec *z4, cvec *z5, cvec *z6, cvec *z7)
+/* (1 - i) / sqrt(2) and (-1 - i) / sqrt(2) times a */
+INLINE TARGET cvec eighth(cvec a)
 {
     const vec root = broadcast(0.70710678118654752440);
-    cvec a0 = add(*z0, *z4), a1 = add(*z1, *z5), a2 = add(*z2, *z6), a3 = add(*z3, *z7);
-    cvec b0 = sub(*z0, *z4), b1 = sub(*z1, *z5), b2 = sub(*z2, *z6), b3 = sub(*z3, *z7);
-    b1 = (cvec){root * (b1.re + b1.im), root * (b1.im - b1.re)};
-    b2 = (cvec){b2.im, -b2.re};
-    b3 = (cvec){root * (b3.im - b3.re), -(root * (b3.re + b3.im))};
-    dft4(&a0, &a1, &a2, &a3);
-    dft4(&b0, &b1, &b2, &b3);
-    *z0 = a0, *z2 = a1, *z4 = a2, *z6 = a3;
-    *z1 = b0, *z3 = b1, *z5 = b2, *z7 = b3;
+    return (cvec){root * (a.re + a.im), root * (a.im - a.re)};
 }
 
-/* DFT of 16 points: output 2 k in z[k], output 2 k + 1 in z[8 + k]. */
+INLINE TARGET cvec three_eighths(cvec a)
+{
+    const vec root = broadcast(0.70710678118654752440);
+    return (cvec){root * (a.im - a.re), -(root * (a.re + a.im))};
+}
+
+INLINE TARGET cvec quarter(cvec a)
+{
+    return (cvec){a.im, -a.re};
+}
+
+/* DFT of 8 points: even outputs are the DFT of the halves' sum, odd ones of their turned difference.
+ * Output 2 k ends in z[k], output 2 k + 1 in z[4 + k]. */
+INLINE TARGET void dft8(cvec *z)
+{
+    cvec a0 = add(z[0], z[4]), a1 = add(z[1], z[5]), a2 = add(z[2], z[6]), a3 = add(z[3], z[7]);
+    cvec b0 = sub(z[0], z[4]), b1 = sub(z[1], z[5]), b2 = sub(z[2], z[6]), b3 = sub(z[3], z[7]);
+    z[0] = a0, z[1] = a1, z[2] = a2, z[3] = a3;
+    z[4] = b0, z[5] = eighth(b1), z[6] = quarter(b2), z[7] = three_eighths(b3);
+    dft4(z, z + 1, z + 2, z + 3);
+    dft4(z + 4, z + 5, z + 6, z + 7);
+}
+#define SLOT8(output) ((output) % 2 * 4 + (output) / 2)
+
+/* DFT of 16 points in the same way: output 2 k ends in z[SLOT8(k)], output 2 k + 1 in z[8 + SLOT8(k)]. */
 INLINE TARGET void dft16(cvec *z)
 {
-    const double cosine = 0.92387953251128675613, sine = 0.38268343236508977173, root = 0.70710678118654752440;
-    const double turns[8][2] = {{1, 0},  {cosine, -sine}, {root, -root},   {sine, -cosine},
-                                {0, -1}, {-sine, -cosine}, {-root, -root}, {-cosine, -sine}};
-    for (int k = 0; k < 8; k++) {
-        cvec sum = add(z[k], z[k + 8]), difference = sub(z[k], z[k + 8]);
-        z[k] = sum;
-        z[k + 8] = times(difference, turns[k][0], turns[k][1]);
-    }
-    dft8(z, z + 1, z + 2, z + 3, z + 4, z + 5, z + 6, z + 7);
-    dft8(z + 8, z + 9, z + 10, z + 11, z + 12, z + 13, z + 14, z + 15);
+    const double cosine = 0.92387953251128675613, sine = 0.38268343236508977173;
+    cvec b[8];
+#define HALVE(k) b[k] = sub(z[k], z[k + 8]), z[k] = add(z[k], z[k + 8]);
+    EACH8(HALVE)
+#undef HALVE
+    z[8] = b[0];
+    z[9] = times(b[1], cosine, -sine);
+    z[10] = eighth(b[2]);
+    z[11] = times(b[3], sine, -cosine);
+    z[12] = quarter(b[4]);
+    z[13] = times(b[5], -sine, -cosine);
+    z[14] = three_eighths(b[6]);
+    z[15] = times(b[7], -cosine, -sine);
+    dft8(z);
+    dft8(z + 8);
 }
+#define SLOT16(output) ((output) % 2 * 8 + SLOT8((output) / 2))
 
+/* The work space is aligned to vectors, and vec may alias double. */
 INLINE TARGET cvec load(const double *from)
 {
-    cvec z;
-    memcpy(&z, from, sizeof z);
-    return z;
+    const vec *pair = (const vec *)from;
+    return (cvec){pair[0], pair[1]};
 }
 
 INLINE TARGET void store(double *to, cvec z)
 {
-    memcpy(to, &z, sizeof z);
+    vec *pair = (vec *)to;
+    pair[0] = z.re;
+    pair[1] = z.im;
 }
 
 #define POINT (2 * LANES) /* doubles of one complex number of all frames */
@@ -99,28 +129,41 @@ INLINE TARGET void store(double *to, cvec z)
 INLINE TARGET void first_pass(const mel_tables *tables, const float *const *frames, double *rows, int radix)
 {
     vec samples[MAX_RADIX * 8];
+    cvec z[MAX_RADIX];
     for (int q = 0; q < ROW; q += 4) {
         for (int m = 0; m < radix; m++) {
             int at = 2 * (q + ROW * m);
             load_samples(frames, at, samples + 8 * m);
-            for (int i = 0; i < 8; i++)
-                samples[8 * m + i] *= broadcast(tables->taper[at + i]);
+#define TAPER(i) samples[8 * m + i] *= broadcast(tables->taper[at + i]);
+            EACH8(TAPER)
+#undef TAPER
         }
         for (int i = 0; i < 4; i++) {
             const double *turn = tables->first + (q + i) * (radix - 1) * 2;
             double *row = rows + (q + i) * POINT;
-            cvec z[MAX_RADIX];
-            for (int m = 0; m < radix; m++)
-                z[m] = (cvec){samples[8 * m + 2 * i], samples[8 * m + 2 * i + 1]};
-            if (radix == 8)
-                dft8(z, z + 1, z + 2, z + 3, z + 4, z + 5, z + 6, z + 7);
-            else
+#define TAKE(m) z[m] = (cvec){samples[8 * (m) + 2 * i], samples[8 * (m) + 2 * i + 1]};
+#define TAKE_HIGH(m) TAKE(8 + m)
+#define GIVE(r) store(row + (r) * ROW_STRIDE * POINT, times(z[SLOT(r)], turn[2 * (r) - 2], turn[2 * (r) - 1]));
+#define GIVE_HIGH(r) GIVE(8 + r)
+            EACH8(TAKE)
+            if (radix == 8) {
+#define SLOT SLOT8
+                dft8(z);
+                EACH1TO7(GIVE)
+#undef SLOT
+            } else {
+#define SLOT SLOT16
+                EACH8(TAKE_HIGH)
                 dft16(z);
-            store(row, z[0]);
-            for (int r = 1; r < radix; r++) {
-                cvec value = radix == 8 ? z[r] : z[r % 2 * 8 + r / 2];
-                store(row + r * ROW_STRIDE * POINT, times(value, turn[2 * r - 2], turn[2 * r - 1]));
+                EACH1TO7(GIVE)
+                EACH8(GIVE_HIGH)
+#undef SLOT
             }
+            store(row, z[0]);
+#undef TAKE
+#undef TAKE_HIGH
+#undef GIVE
+#undef GIVE_HIGH
         }
     }
 }
@@ -132,25 +175,29 @@ INLINE TARGET void transform_row(const mel_tables *tables, double *row)
     for (int q = 0; q < 8; q++) {
         const double *turn = tables->second + q * 14;
         double *at = row + q * POINT;
-        for (int m = 0; m < 8; m++)
-            z[m] = load(at + 8 * m * POINT);
-        dft8(z, z + 1, z + 2, z + 3, z + 4, z + 5, z + 6, z + 7);
+#define TAKE(m) z[m] = load(at + 8 * (m) * POINT);
+#define GIVE(r) store(at + 8 * (r) * POINT, times(z[SLOT8(r)], turn[2 * (r) - 2], turn[2 * (r) - 1]));
+        EACH8(TAKE)
+        dft8(z);
         store(at, z[0]);
-        for (int r = 1; r < 8; r++)
-            store(at + 8 * r * POINT, times(z[r], turn[2 * r - 2], turn[2 * r - 1]));
+        EACH1TO7(GIVE)
+#undef TAKE
+#undef GIVE
     }
     for (int r = 0; r < 8; r++) {
         double *at = row + 8 * r * POINT;
-        for (int m = 0; m < 8; m++)
-            z[m] = load(at + m * POINT);
-        dft8(z, z + 1, z + 2, z + 3, z + 4, z + 5, z + 6, z + 7);
-        for (int m = 0; m < 8; m++)
-            store(at + m * POINT, z[m]);
+#define TAKE(m) z[m] = load(at + (m) * POINT);
+#define GIVE(k) store(at + (k) * POINT, z[SLOT8(k)]);
+        EACH8(TAKE)
+        dft8(z);
+        EACH8(GIVE)
+#undef TAKE
+#undef GIVE
     }
 }
 
 /* Where transform_row leaves output i. */
-INLINE TARGET const double *row_output(const double *row, int i)
+INLINE TARGET const double *row_output(const double *row, unsigned i)
 {
     return row + (8 * (i % 8) + i / 8) * POINT;
 }
@@ -166,9 +213,8 @@ INLINE TARGET void split_bins(const mel_tables *tables, const double *a_at, cons
     vec odd_im = FMA(cosine, turned_im, sine * turned_re);  /* its negative */
     vec low_re = even_re + odd_re, low_im = even_im - odd_im;
     vec high_re = even_re - odd_re, high_im = even_im + odd_im;
-    vec low = FMA(low_re, low_re, low_im * low_im), high = FMA(high_re, high_re, high_im * high_im);
-    memcpy(power + k * LANES, &low, sizeof low);
-    memcpy(power + (tables->radix * ROW - k) * LANES, &high, sizeof high);
+    *(vec *)(power + k * LANES) = FMA(low_re, low_re, low_im * low_im);
+    *(vec *)(power + (tables->radix * ROW - k) * LANES) = FMA(high_re, high_re, high_im * high_im);
 }
 
 /* Transforms row r and its mirror image, and turns both into power while they are in the cache. */
@@ -182,10 +228,8 @@ INLINE TARGET void power_of_rows(const mel_tables *tables, double *rows, int r, 
     if (r == 0) {
         cvec z = load(row);
         vec constant = z.re + z.im, nyquist = z.re - z.im;
-        constant *= constant * 4.0;
-        nyquist *= nyquist * 4.0;
-        memcpy(power, &constant, sizeof constant);
-        memcpy(power + radix * ROW * LANES, &nyquist, sizeof nyquist);
+        *(vec *)power = constant * constant * broadcast(4.0);
+        *(vec *)(power + radix * ROW * LANES) = nyquist * nyquist * broadcast(4.0);
         for (int i = 1; i <= ROW / 2; i++)
             split_bins(tables, row_output(row, i), row_output(row, ROW - i), radix * i, power);
     } else {
@@ -194,61 +238,63 @@ INLINE TARGET void power_of_rows(const mel_tables *tables, double *rows, int r, 
     }
 }
 
-/* 10 log10 of the square root of what is not below floor > 0, to 2e-8 dB. */
-INLINE TARGET void store_decibels(vec power, double floor, float *decibels)
+/* The power of each mel band, not below the floor: bands (n_mels, LANES). */
+INLINE TARGET void mel_bands(const mel_tables *tables, const double *power, double *bands)
+{
+    const double *weights = tables->band_weights;
+    for (int m = 0; m < tables->n_mels; m++) {
+        const double *bin = power + tables->band_first[m] * LANES;
+        vec sum = broadcast(0.0);
+        for (int k = 0; k < tables->band_length[m]; k++)
+            sum = FMA(*(const vec *)(bin + k * LANES), broadcast(*weights++), sum);
+        *(vec *)(bands + m * LANES) = MAXIMUM(sum, broadcast(tables->floor));
+    }
+}
+
+/* From n vectors of power, normal positive numbers, the magnitudes' 10 log10 = 5 log10 of the power, to 2e-8 dB. */
+INLINE TARGET void power_to_decibels(const double *power, float *decibels, int n, int64_t stride)
 {
     /* log2(1 + f) / f for 1 + f from sqrt(1/2) to sqrt(2): Chebyshev fit, even absolute error. */
     static const double series[9] = {1.44269488922413,   -0.721347382258337, 0.480921210888713,
                                      -0.360704899387673, 0.287669602666575,  -0.238826549553744,
                                      0.21760260817254,   -0.208521909352403, 0.122713087024121};
-    const uint64_t root = 0x3FE6A09E667F3BCD; /* sqrt(1/2) */
-    const uint64_t one = 0x3FF0000000000000, large = 0x4330000000000000; /* 1, 2^52 */
-    double values[LANES], exponents[LANES];
-    vec exponent, f, sum = broadcast(series[8]);
-
-    memcpy(values, &power, sizeof values);
-    for (int lane = 0; lane < LANES; lane++) {
-        uint64_t bits, whole;
-        values[lane] = values[lane] > floor ? values[lane] : floor;
-        memcpy(&bits, &values[lane], sizeof bits);
-        whole = (bits + (one - root)) >> 52; /* exponent + 1023, of a mantissa from sqrt(1/2) on */
-        bits -= (whole << 52) - one;
-        memcpy(&values[lane], &bits, sizeof bits);
-        whole |= large;
-        memcpy(&exponents[lane], &whole, sizeof whole);
+    const uvec one = (uvec){0} + 0x3FF0000000000000, root = (uvec){0} + 0x3FE6A09E667F3BCD; /* 1, sqrt(1/2) */
+    const uvec large = (uvec){0} + 0x4330000000000000; /* 2^52: to its last bits an integer is added */
+    for (int i = 0; i < n; i++) {
+        uvec bits, biased;
+        vec exponent, f, f2, f4, low, high;
+        f = *(const vec *)(power + i * LANES);
+        memcpy(&bits, &f, sizeof bits);
+        biased = (bits + (one - root)) >> 52; /* exponent + 1023, for a mantissa that begins at sqrt(1/2) */
+        bits -= (biased << 52) - one;
+        biased += large;
+        memcpy(&exponent, &biased, sizeof exponent);
+        memcpy(&f, &bits, sizeof f);
+        exponent -= broadcast(4503599627370496.0 + 1023.0);
+        f -= broadcast(1.0);
+        f2 = f * f;
+        f4 = f2 * f2;
+#define PAIR(k) FMA(f, broadcast(series[k + 1]), broadcast(series[k]))
+        low = FMA(PAIR(2), f2, PAIR(0));
+        high = FMA(f4, broadcast(series[8]), FMA(PAIR(6), f2, PAIR(4)));
+#undef PAIR
+        f = FMA(FMA(high, f4, low), f, exponent) * broadcast(1.5051499783199059761); /* 5 log10(2) */
+        STORE_AS_FLOATS(decibels + i * stride, f);
     }
-    memcpy(&f, values, sizeof f);
-    memcpy(&exponent, exponents, sizeof exponent);
-    f -= broadcast(1.0);
-    exponent -= broadcast(4503599627370496.0 + 1023.0);
-    for (int i = 7; i >= 0; i--)
-        sum = FMA(sum, f, broadcast(series[i]));
-    f = FMA(sum, f, exponent) * broadcast(1.5051499783199059761); /* 5 log10(2) */
-    memcpy(values, &f, sizeof values);
-    for (int lane = 0; lane < LANES; lane++)
-        decibels[lane] = (float)values[lane];
 }
 
-TARGET static void decibels_kernel(const mel_tables *tables, const float *const *frames, double *work, float *decibels)
+TARGET static void decibels_kernel(const mel_tables *tables, const float *const *frames, double *work, float *decibels,
+                                   int64_t stride)
 {
     double *power = work + tables->radix * ROW_STRIDE * POINT;
-    const double *weights = tables->band_weights;
     if (tables->radix == 8)
         first_pass(tables, frames, work, 8);
     else
         first_pass(tables, frames, work, 16);
     for (int r = 0; r <= tables->radix / 2; r++)
         power_of_rows(tables, work, r, power);
-    for (int m = 0; m < tables->n_mels; m++) {
-        const double *bin = power + tables->band_first[m] * LANES;
-        vec sum = broadcast(0.0);
-        for (int k = 0; k < tables->band_length[m]; k++) {
-            vec value;
-            memcpy(&value, bin + k * LANES, sizeof value);
-            sum = FMA(value, broadcast(*weights++), sum);
-        }
-        store_decibels(sum, tables->floor, decibels + m * LANES);
-    }
+    mel_bands(tables, power, work); /* the rows are done with */
+    power_to_decibels(work, decibels, tables->n_mels, stride);
 }
 
 TARGET static void normalise_kernel(float *values, int64_t n, float range)
@@ -282,27 +328,35 @@ INLINE TARGET fvec blended(const float *base, const float *slope, float amount, 
     return FLOAT_FMA(load_floats(slope + i), amount - (fvec){0}, load_floats(base + i));
 }
 
-INLINE TARGET float sum_lanes(fvec sum)
-{
-    float lanes[FLOAT_LANES];
-    memcpy(lanes, &sum, sizeof lanes);
-    for (int half = FLOAT_LANES / 2; half; half /= 2)
-        for (int lane = 0; lane < half; lane++)
-            lanes[lane] += lanes[lane + half];
-    return lanes[0];
-}
-
 TARGET static float dot_kernel(const float *taps, const float *x, int n)
 {
-    fvec sum = {0}, other = {0};
-    int i = 0;
-    for (; i + 2 * FLOAT_LANES <= n; i += 2 * FLOAT_LANES) {
+    fvec sum = {0};
+    for (int i = 0; i < n; i += FLOAT_LANES)
         sum = FLOAT_FMA(load_floats(taps + i), load_floats(x + i), sum);
-        other = FLOAT_FMA(load_floats(taps + i + FLOAT_LANES), load_floats(x + i + FLOAT_LANES), other);
+    return SUM_LANES(sum);
+}
+
+TARGET static void dot_pairs_kernel(const float *even, const float *odd, const float *const *x, int n, float *dots)
+{
+    const float *x0 = x[0], *x1 = x[1], *x2 = x[2], *x3 = x[3];
+    fvec even0 = {0}, even1 = {0}, even2 = {0}, even3 = {0}, odd0 = {0}, odd1 = {0}, odd2 = {0}, odd3 = {0};
+    for (int i = 0; i < n; i += FLOAT_LANES) {
+        fvec a = load_floats(even + i), b = load_floats(odd + i), value;
+#define STEP(k)                             \
+    value = load_floats(x##k + i);          \
+    KEEP(value);                            \
+    even##k = FLOAT_FMA(a, value, even##k); \
+    odd##k = FLOAT_FMA(b, value, odd##k);
+        STEP(0)
+        STEP(1)
+        STEP(2)
+        STEP(3)
+#undef STEP
     }
-    for (; i < n; i += FLOAT_LANES)
-        sum = FLOAT_FMA(load_floats(taps + i), load_floats(x + i), sum);
-    return sum_lanes(sum + other);
+    dots[0] = SUM_LANES(even0), dots[1] = SUM_LANES(odd0);
+    dots[2] = SUM_LANES(even1), dots[3] = SUM_LANES(odd1);
+    dots[4] = SUM_LANES(even2), dots[5] = SUM_LANES(odd2);
+    dots[6] = SUM_LANES(even3), dots[7] = SUM_LANES(odd3);
 }
 
 TARGET static void blend_kernel(const float *base, const float *slope, float amount, float *taps, int n)
@@ -315,11 +369,16 @@ TARGET static void blend_kernel(const float *base, const float *slope, float amo
 
 TARGET static float blend_dot_kernel(const float *base, const float *slope, float amount, const float *x, int n)
 {
-    fvec sum = {0};
-    for (int i = 0; i < n; i += FLOAT_LANES)
-        sum = FLOAT_FMA(blended(base, slope, amount, i), load_floats(x + i), sum);
-    return sum_lanes(sum);
+    fvec low = {0}, high = {0};
+    int i = 0;
+    for (; i + 2 * FLOAT_LANES <= n; i += 2 * FLOAT_LANES) {
+        low = FLOAT_FMA(blended(base, slope, amount, i), load_floats(x + i), low);
+        high = FLOAT_FMA(blended(base, slope, amount, i + FLOAT_LANES), load_floats(x + i + FLOAT_LANES), high);
+    }
+    if (i < n)
+        low = FLOAT_FMA(blended(base, slope, amount, i), load_floats(x + i), low);
+    return SUM_LANES(low + high);
 }
 
 const kernels KERNELS = {LEVEL_NAME,  LANES,        decibels_kernel, normalise_kernel,
-                         dot_kernel, blend_kernel, blend_dot_kernel};
+                         dot_kernel,  dot_pairs_kernel, blend_kernel, blend_dot_kernel};
