@@ -12,7 +12,7 @@ PENALTY = 1.0  # weight of half the squared norm of the coefficients, against th
 
 
 def file_classes(names: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Which files belong to a class, int64 (n,), and to which, int64 (n,).
+    """Indices of the files that belong to a class, int64 (n,), and the class of each, int64 (n,).
 
     A class is what stands before the first underscore of a file's name, if at least SMALLEST_CLASS files share it.
     Empty names belong to none.
