@@ -19,6 +19,11 @@ class Workspace:
 
 class Job:
     def __init__(
-        self, network: Network, images: NDArray[np.float32], out: NDArray[np.float32], workspace: Workspace
+        self,
+        network: Network,
+        images: NDArray[np.float32],
+        out: NDArray[np.float32],
+        workspace: Workspace,
+        threads: int,
     ) -> None: ...
     def work(self) -> None: ...

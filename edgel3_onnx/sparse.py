@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from edgel3_onnx import _sparse
 from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error
-from edgel3_onnx.sparse_pack import FRONTEND, load, map_sizes
+from edgel3_onnx.sparse_pack import FRONTEND, load
 
 SIMD_VARIABLE = "EDGEL3_ONNX_SIMD"
-# Windows computed at a time: more keep more threads busy between the steps, each takes 10 MB.
-GROUP = 2
-DENSE_THRESHOLD = 0.3
+GROUP = 2  # windows that several threads compute at a time, to wait less for each other; each takes 10 MB
+# Largest share of non-zero multiply-adds at which `auto` takes this engine. Source: benchmarks/sparse.py, see
+# docs/sparse-engine.md; for NEON, which was not timed, a share at which the other levels are far ahead.
+DENSE_THRESHOLD = {"avx512": 0.5, "avx2": 0.35, "neon": 0.2, "baseline": 0.12}
 
 
 def simd_level() -> str:
@@ -34,6 +35,10 @@ def simd_level() -> str:
     if level not in levels:
         raise EdgeL3Error(f"{SIMD_VARIABLE}={level!r} is not available here; choose one of: {', '.join(levels)}")
     return level
+
+
+def _available_cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class SparseEngine:
@@ -65,7 +70,7 @@ class SparseEngine:
         convolutions = [(c.cin, c.indptr, c.index, c.weight, c.bias) for c in packed.convolutions]
         self.providers = ["sparse"]
         self.metadata: Mapping[str, str] = packed.metadata
-        self.num_threads = num_threads or len(os.sched_getaffinity(0))
+        self.num_threads = num_threads or _available_cpus()
         self._dim = packed.convolutions[-1].cout
         self._network = _sparse.Network(convolutions, packed.scale, packed.shift, simd_level())
         self._helpers = ThreadPoolExecutor(self.num_threads, "edgel3-sparse") if self.num_threads > 1 else None
@@ -88,14 +93,15 @@ class SparseEngine:
         embedding = np.empty((n, self._dim), np.float32)
         if n == 0:
             return embedding
-        group = 1 if n == 1 else GROUP
+        group = 1 if n == 1 or self.num_threads == 1 else GROUP
         try:
             workspace = self._workspaces.pop()
         except IndexError:
             workspace = None
         if workspace is None or workspace.group < group:
             workspace = _sparse.Workspace(self._network, group)
-        job = _sparse.Job(self._network, np.ascontiguousarray(images).reshape(n, *shape[1:]), embedding, workspace)
+        planes = np.ascontiguousarray(images).reshape(n, *shape[1:])
+        job = _sparse.Job(self._network, planes, embedding, workspace, self.num_threads)
         for _ in range(self.num_threads - 1):
             if self._helpers is not None:
                 self._helpers.submit(job.work)
@@ -114,5 +120,4 @@ def faster_than_dense(path: str | os.PathLike[str]) -> bool:
         packed = load(path)
     except EdgeL3Error:
         return False
-    dense = sum(c.cin * c.cout * 9 * pixels for c, pixels in zip(packed.convolutions, map_sizes(), strict=True))
-    return packed.multiply_adds < DENSE_THRESHOLD * dense
+    return packed.multiply_adds <= DENSE_THRESHOLD[simd_level()] * packed.dense_multiply_adds

@@ -26,13 +26,22 @@ SUFFIX = ".sparse-pack"
 NETWORK = NETWORKS["sparse"]
 FRONTEND = FRONTENDS["sparse"]
 POOL_AFTER = (2, 4, 6)  # 2x2 max-pooling follows these convolutions
-OPERATORS = ("Mul", "Add") + sum(
-    (
-        ("Conv",) + ("Relu",) * (number < 8 or NETWORK.final_activation) + ("MaxPool",) * (number in POOL_AFTER)
+OPERATORS = [
+    "Mul",
+    "Add",
+    *(
+        operator
         for number in range(1, 9)
+        for operator, present in (
+            ("Conv", True),
+            ("Relu", number < 8 or NETWORK.final_activation),
+            ("MaxPool", number in POOL_AFTER),
+        )
+        if present
     ),
-    (),
-) + ("GlobalMaxPool", "Flatten")  # fmt: skip
+    "GlobalMaxPool",
+    "Flatten",
+]
 
 
 @dataclass(frozen=True)
@@ -78,6 +87,12 @@ class PackedNetwork:
     def multiply_adds(self) -> int:
         """Multiply-adds with a non-zero weight, per window."""
         return sum(len(c.index) * n for c, n in zip(self.convolutions, map_sizes(), strict=True))
+
+    @property
+    def dense_multiply_adds(self) -> int:
+        """Multiply-adds of a runtime that does not skip zeros, per window."""
+        sizes = zip(self.convolutions, map_sizes(), strict=True)
+        return sum(c.cin * c.cout * 9 * pixels for c, pixels in sizes)
 
 
 def map_sizes() -> list[int]:
@@ -130,7 +145,7 @@ def pack(network: PackedNetwork, digest: str) -> bytes:
         "cin": [c.cin for c in network.convolutions],
         "metadata": dict(network.metadata),
     }
-    arrays = {"header": np.frombuffer(json.dumps(header).encode(), np.uint8)}
+    arrays: dict[str, Any] = {"header": np.frombuffer(json.dumps(header).encode(), np.uint8)}
     for number, c in enumerate(network.convolutions, 1):
         for name in ("indptr", "index", "weight", "bias"):
             arrays[f"{name}{number}"] = getattr(c, name)

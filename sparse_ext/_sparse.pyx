@@ -20,7 +20,7 @@ cdef extern from "sparse.h" nogil:
     void edgel3_network_free(edgel3_network *)
     size_t edgel3_network_bytes(const edgel3_network *)
     size_t edgel3_workspace_bytes(const edgel3_network *, size_t)
-    edgel3_job *edgel3_job_new(const edgel3_network *, const float *, float *, size_t, size_t, void *)
+    edgel3_job *edgel3_job_new(const edgel3_network *, const float *, float *, size_t, size_t, size_t, void *)
     void edgel3_job_free(edgel3_job *)
     int edgel3_job_work(edgel3_job *)
 
@@ -95,13 +95,14 @@ cdef class Job:
     cdef const float[:, :, ::1] images
     cdef float[:, ::1] out
 
-    def __cinit__(self, Network network, const float[:, :, ::1] images, float[:, ::1] out, Workspace workspace):
+    def __cinit__(self, Network network, const float[:, :, ::1] images, float[:, ::1] out, Workspace workspace,
+                  size_t threads):
         self.network = network
         self.workspace = workspace
         self.images = images
         self.out = out
         self.job = edgel3_job_new(network.network, &images[0, 0, 0], &out[0, 0], images.shape[0],
-                                  workspace.group, workspace.memory)
+                                  workspace.group, threads, workspace.memory)
         if self.job == NULL:
             raise MemoryError
 

@@ -15,6 +15,15 @@
 #define ALIGNED64 __attribute__((aligned(64)))
 #endif
 
+/* Keeps the sum of a base and an offset in one register: an indexed address costs a fused operation its fusion. */
+#if defined(__GNUC__)
+#define FORGET(array) __asm__("" : "+m"(array)) /* values loaded from it are not kept, which would spill registers */
+#define HIDE(pointer) __asm__("" : "+r"(pointer))
+#else
+#define FORGET(array) (void)(array)
+#define HIDE(pointer) (void)(pointer)
+#endif
+
 #if defined(__clang__)
 #define UNROLL _Pragma("unroll")
 #elif defined(__GNUC__)
@@ -28,6 +37,9 @@
 #define YIELD() SwitchToThread()
 #else
 #include <sched.h>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 #define YIELD() sched_yield()
 #endif
 
@@ -47,8 +59,13 @@ static inline void *aligned_new(size_t bytes) {
 #if defined(_WIN32)
   return _aligned_malloc(bytes, 64);
 #else
+  const size_t huge_page = (size_t)2 << 20;
   void *memory = NULL;
-  return posix_memalign(&memory, 64, bytes) ? NULL : memory;
+  if (posix_memalign(&memory, bytes < huge_page ? 64 : huge_page, bytes)) return NULL;
+#if defined(__linux__)
+  if (bytes >= huge_page) madvise(memory, bytes, MADV_HUGEPAGE); /* tiles touch many pages; without it, still right */
+#endif
+  return memory;
 #endif
 }
 

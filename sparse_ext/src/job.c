@@ -18,13 +18,13 @@ struct edgel3_job {
   const edgel3_network *network;
   const float *images;
   float *out;
-  size_t n, group;
+  size_t n, group, threads;
   float *planes[2];
   step_counters *counters; /* [groups][STEPS] */
 };
 
 edgel3_job *edgel3_job_new(const edgel3_network *network, const float *images, float *out, size_t n, size_t group,
-                           void *workspace) {
+                           size_t threads, void *workspace) {
   edgel3_job *job = malloc(sizeof *job);
   step_counters *counters = calloc((n + group - 1) / group * STEPS + 1, sizeof *counters);
   if (!job || !counters) {
@@ -33,7 +33,7 @@ edgel3_job *edgel3_job_new(const edgel3_network *network, const float *images, f
     return NULL;
   }
   float *planes = workspace;
-  *job = (edgel3_job){network, images, out, n, group, {planes, planes + group * network->plane_floats[0]}, counters};
+  *job = (edgel3_job){network, images, out, n, group, threads, {planes, planes + group * network->plane_floats[0]}, counters};
   return job;
 }
 
@@ -67,11 +67,19 @@ static void to_embedding(const edgel3_stage *s, const float *maxima, float *out)
   }
 }
 
-static size_t items_of(const edgel3_network *network, size_t step) {
+/* Parts into which the output channels of a tile are cut, so that all threads get work. Each packs the tile anew. */
+static size_t chunks_of(const edgel3_job *job, const edgel3_stage *s) {
+  const size_t tiles = (size_t)s->row_tiles * s->col_tiles * (job->n < job->group ? job->n : job->group);
+  size_t chunks = 1;
+  while (job->threads > 1 && tiles * chunks < 4 * job->threads && chunks < 8) chunks *= 2;
+  return chunks;
+}
+
+static size_t items_of(const edgel3_job *job, size_t step) {
   if (step == 0) return EDGEL3_MELS / EDGEL3_LANES;
   if (step == STEPS - 1) return 1;
-  const edgel3_stage *s = &network->stage[step - 1];
-  return (size_t)s->row_tiles * s->col_tiles * s->chunks;
+  const edgel3_stage *s = &job->network->stage[step - 1];
+  return (size_t)s->row_tiles * s->col_tiles * chunks_of(job, s);
 }
 
 /* Item `item` of window `slot` of the group that starts with window `first`. */
@@ -85,8 +93,9 @@ static void compute(const edgel3_job *job, size_t first, size_t slot, size_t ste
     to_embedding(last, planes[EDGEL3_STAGES % 2], job->out + (first + slot) * last->cout);
   } else {
     const edgel3_stage *s = &network->stage[step - 1];
-    const uint32_t chunk = (uint32_t)(item % s->chunks), tile = (uint32_t)(item / s->chunks);
-    network->kernels->tile(s, tile / s->col_tiles, tile % s->col_tiles, chunk, planes[(step - 1) % 2],
+    const uint32_t chunks = (uint32_t)chunks_of(job, s);
+    const uint32_t chunk = (uint32_t)item % chunks, tile = (uint32_t)item / chunks;
+    network->kernels->tile(s, tile / s->col_tiles, tile % s->col_tiles, chunk, chunks, planes[(step - 1) % 2],
                            planes[step % 2], scratch);
   }
 }
@@ -98,7 +107,7 @@ int edgel3_job_work(edgel3_job *job) {
   for (size_t first = 0; first < job->n; first += job->group) {
     const size_t windows = job->n - first < job->group ? job->n - first : job->group;
     for (size_t step = 0; step < STEPS; ++step, ++counters) {
-      const size_t items = items_of(job->network, step);
+      const size_t items = items_of(job, step);
       for (;;) {
         const size_t item = (size_t)counter_increment(&counters->taken);
         if (item >= items * windows) break;

@@ -16,6 +16,7 @@
 #define SET1 _mm256_set1_ps
 #define FMA _mm256_fmadd_ps
 #define MAX _mm256_max_ps
+#define FIRST_ROWS 1
 #define PART_ROWS 2
 #define PART_COLS 6
 #include "tile.h"

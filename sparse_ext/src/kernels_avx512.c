@@ -16,6 +16,7 @@
 #define SET1 _mm512_set1_ps
 #define FMA _mm512_fmadd_ps
 #define MAX _mm512_max_ps
+#define FIRST_ROWS 2
 #define PART_ROWS 4
 #define PART_COLS 12
 #include "tile.h"

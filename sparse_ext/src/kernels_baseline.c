@@ -26,6 +26,7 @@ static int supported(void) { return 1; }
 #define NAME "baseline"
 #define SUPPORTED supported
 #define TARGET
+#define FIRST_ROWS 1
 #define PART_ROWS 2
 #define PART_COLS 6
 #include "tile.h"

@@ -16,6 +16,7 @@ static int supported(void) { return 1; }
 #define SET1 vdupq_n_f32
 #define FMA(a, b, c) vfmaq_f32(c, a, b)
 #define MAX vmaxq_f32
+#define FIRST_ROWS 2
 #define PART_ROWS 4
 #define PART_COLS 12
 #include "tile.h"

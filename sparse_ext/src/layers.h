@@ -22,7 +22,6 @@ typedef struct {
   uint32_t out_rows, out_cols;      /* of the output plane */
   uint32_t tile_rows, tile_cols;    /* pixels of a tile */
   uint32_t row_tiles, col_tiles;
-  uint32_t chunks;                  /* parts into which the output channels are cut, each an item of work of its own */
   uint32_t block;                   /* input channels that are packed at a time */
   uint32_t blocks;
   enum edgel3_output output;
@@ -37,9 +36,10 @@ typedef struct {
   const char *name;
   int (*supported)(void);
   uint32_t lanes;                   /* of one vector */
-  /* Compute one tile of one chunk. `scratch` holds stage_scratch() floats. */
-  void (*tile)(const edgel3_stage *stage, uint32_t row_tile, uint32_t col_tile, uint32_t chunk, const float *in,
-               float *out, float *scratch);
+  /* Compute one tile, part `chunk` of `chunks` of the output channels. `scratch` holds
+     scratch_floats floats. */
+  void (*tile)(const edgel3_stage *stage, uint32_t row_tile, uint32_t col_tile, uint32_t chunk, uint32_t chunks,
+               const float *in, float *out, float *scratch);
 } edgel3_kernels;
 
 struct edgel3_network {

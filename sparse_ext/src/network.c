@@ -1,12 +1,21 @@
 /* From the packed convolutions to what the kernels read: geometry of the stages, taps by blocks of input channels. */
 #include <string.h>
+#if !defined(_WIN32)
+#include <unistd.h>
+#endif
 
 #include "compiler.h"
 #include "layers.h"
 
 /* Bytes of packed input that a block of input channels may take: with the sums that stream through, it has to stay in
-   a level-1 cache of 32 or 48 KiB while all output channels are computed. */
-enum { BLOCK_BYTES = 24 * 1024 };
+   the level-1 cache while all output channels are computed. */
+static size_t block_bytes(void) {
+  long level1 = 0;
+#if defined(_SC_LEVEL1_DCACHE_SIZE)
+  level1 = sysconf(_SC_LEVEL1_DCACHE_SIZE);
+#endif
+  return (size_t)(level1 > 0 ? level1 : 32 * 1024) / 6 * 5;
+}
 
 static const edgel3_kernels *const KERNELS[] = {
     &edgel3_kernels_baseline,
@@ -33,7 +42,7 @@ static const edgel3_kernels *find_kernels(const char *level) {
   return NULL;
 }
 
-static size_t channel_floats(const edgel3_stage *s) { return (size_t)(s->tile_rows + 2) * (s->tile_cols + 2); }
+static size_t channel_vectors(const edgel3_stage *s) { return (size_t)(s->tile_rows + 2) * (s->tile_cols + 2); }
 
 static void set_geometry(edgel3_stage *s, uint32_t stage, uint32_t lanes) {
   /* Stages 0, 2, 4 pool; each pooling halves the plane, odd columns are dropped. */
@@ -48,8 +57,7 @@ static void set_geometry(edgel3_stage *s, uint32_t stage, uint32_t lanes) {
   s->row_tiles = s->rows / s->tile_rows;
   const uint32_t needed = s->output == EDGEL3_RELU_POOL ? 2 * s->out_cols : s->cols;
   s->col_tiles = (needed + s->tile_cols - 1) / s->tile_cols;
-  s->chunks = stage >= 5 ? 4 : stage >= 3 ? 2 : 1;
-  s->block = (uint32_t)(BLOCK_BYTES / (channel_floats(s) * lanes * sizeof(float)));
+  s->block = (uint32_t)(block_bytes() / (channel_vectors(s) * lanes * sizeof(float)));
   if (s->block > s->cin) s->block = s->cin;
   s->blocks = (s->cin + s->block - 1) / s->block;
 }
@@ -57,30 +65,29 @@ static void set_geometry(edgel3_stage *s, uint32_t stage, uint32_t lanes) {
 /* Sort the taps by blocks of input channels; within a block, by output channel and then as packed. */
 static int set_taps(edgel3_stage *s, const edgel3_convolution *from, uint32_t lanes) {
   const uint32_t stride = s->tile_cols + 2;
-  const size_t lists = (size_t)s->blocks * s->cout;
-  s->start = calloc(lists + 1, sizeof *s->start);
+  s->start = malloc(((size_t)s->blocks * s->cout + 1) * sizeof *s->start);
   s->taps = malloc((from->indptr[from->cout] + 1) * sizeof *s->taps);
   s->bias = malloc(s->cout * sizeof *s->bias);
-  uint32_t *next = malloc(lists * sizeof *next);
-  if (!s->start || !s->taps || !s->bias || !next) {
-    free(next);
+  uint32_t *at = malloc(s->cout * sizeof *at); /* how far the packed weights of each output channel are taken */
+  if (!s->start || !s->taps || !s->bias || !at) {
+    free(at);
     return -1;
   }
   memcpy(s->bias, from->bias, s->cout * sizeof *s->bias);
-  for (uint32_t o = 0; o < s->cout; ++o)
-    for (uint32_t i = from->indptr[o]; i < from->indptr[o + 1]; ++i)
-      ++s->start[(size_t)(from->index[i] / 9 / s->block) * s->cout + o + 1];
-  for (size_t list = 0; list < lists; ++list) s->start[list + 1] += s->start[list];
-  memcpy(next, s->start, lists * sizeof *next);
-  for (uint32_t o = 0; o < s->cout; ++o)
-    for (uint32_t i = from->indptr[o]; i < from->indptr[o + 1]; ++i) {
-      const uint32_t channel = from->index[i] / 9, row = from->index[i] % 9 / 3, column = from->index[i] % 3;
-      edgel3_tap *tap = &s->taps[next[(size_t)(channel / s->block) * s->cout + o]++];
-      const size_t vector = channel % s->block * channel_floats(s) + row * stride + column;
-      tap->offset = (uint32_t)(vector * lanes * sizeof(float));
-      tap->weight = from->weight[i];
+  memcpy(at, from->indptr, s->cout * sizeof *at);
+  uint32_t taken = 0;
+  for (uint32_t b = 0; b < s->blocks; ++b)
+    for (uint32_t o = 0; o < s->cout; ++o) {
+      s->start[(size_t)b * s->cout + o] = taken;
+      for (; at[o] < from->indptr[o + 1] && from->index[at[o]] / 9 / s->block == b; ++at[o]) {
+        const uint32_t channel = from->index[at[o]] / 9, row = from->index[at[o]] % 9 / 3;
+        const size_t vector =
+            channel % s->block * channel_vectors(s) + row * stride + from->index[at[o]] % 3;
+        s->taps[taken++] = (edgel3_tap){(uint32_t)(vector * lanes * sizeof(float)), from->weight[at[o]]};
+      }
     }
-  free(next);
+  s->start[(size_t)s->blocks * s->cout] = taken;
+  free(at);
   return 0;
 }
 
@@ -117,7 +124,7 @@ edgel3_network *edgel3_network_new(const edgel3_convolution layers[EDGEL3_LAYERS
     s->first = k == 0 ? network->first : NULL;
     set_geometry(s, k, kernels->lanes);
     failed = set_taps(s, from, kernels->lanes);
-    const size_t packed = EDGEL3_LANES * s->block * channel_floats(s);
+    const size_t packed = EDGEL3_LANES * s->block * channel_vectors(s);
     const size_t sums = (size_t)EDGEL3_LANES * s->tile_rows * s->tile_cols * s->cout;
     if (packed + sums > network->scratch_floats) network->scratch_floats = packed + sums;
     size_t *plane = &network->plane_floats[(k + 1) % 2];

@@ -42,9 +42,9 @@ size_t edgel3_network_bytes(const edgel3_network *network);
 size_t edgel3_workspace_bytes(const edgel3_network *network, size_t windows);
 
 /* A job embeds `n` images [n][EDGEL3_MELS][EDGEL3_FRAMES] into out [n][cout of the last convolution], `group` at a
-   time, in `workspace` (64-byte aligned). NULL if memory ran out. */
+   time, in `workspace` (64-byte aligned), cut for `threads` threads. NULL if memory ran out. */
 edgel3_job *edgel3_job_new(const edgel3_network *network, const float *images, float *out, size_t n, size_t group,
-                           void *workspace);
+                           size_t threads, void *workspace);
 void edgel3_job_free(edgel3_job *job);
 
 /* Any number of threads may call this on one job; it returns when all work is done. A thread that comes late finds
