@@ -99,9 +99,9 @@ class SparseEngine:
         except IndexError:
             workspace = None
         if workspace is None or workspace.group < group:
-            workspace = _sparse.Workspace(self._network, group)
+            workspace = _sparse.Workspace(self._network, group, self.num_threads)
         planes = np.ascontiguousarray(images).reshape(n, *shape[1:])
-        job = _sparse.Job(self._network, planes, embedding, workspace, self.num_threads)
+        job = _sparse.Job(self._network, planes, embedding, workspace)
         for _ in range(self.num_threads - 1):
             if self._helpers is not None:
                 self._helpers.submit(job.work)

@@ -19,10 +19,10 @@ cdef extern from "sparse.h" nogil:
     edgel3_network *edgel3_network_new(const edgel3_convolution *, float, float, const char *)
     void edgel3_network_free(edgel3_network *)
     size_t edgel3_network_bytes(const edgel3_network *)
-    size_t edgel3_workspace_bytes(const edgel3_network *, size_t)
+    size_t edgel3_workspace_bytes(const edgel3_network *, size_t, size_t)
     edgel3_job *edgel3_job_new(const edgel3_network *, const float *, float *, size_t, size_t, size_t, void *)
     void edgel3_job_free(edgel3_job *)
-    int edgel3_job_work(edgel3_job *)
+    void edgel3_job_work(edgel3_job *)
 
 
 cdef extern from "compiler.h" nogil:
@@ -41,14 +41,15 @@ def levels():
 
 
 cdef class Workspace:
-    """The planes of ``group`` windows that one job computes at a time."""
+    """Memory of one job: the planes of the ``group`` windows that ``threads`` threads compute at a time."""
 
     cdef void *memory
-    cdef readonly size_t group
+    cdef readonly size_t group, threads
 
-    def __cinit__(self, Network network, size_t group):
+    def __cinit__(self, Network network, size_t group, size_t threads):
         self.group = group
-        self.memory = aligned_new(edgel3_workspace_bytes(network.network, group))
+        self.threads = threads
+        self.memory = aligned_new(edgel3_workspace_bytes(network.network, group, threads))
         if self.memory == NULL:
             raise MemoryError
 
@@ -88,21 +89,20 @@ cdef class Network:
 
 
 cdef class Job:
-    """``images`` (n, 256, 199) -> ``out`` (n, D), both float32; every thread that helps calls ``work``."""
+    """``images`` (n, 256, 199) -> ``out`` (n, D), both float32; up to ``workspace.threads`` threads call ``work``."""
 
     cdef edgel3_job *job
     cdef object network, workspace
     cdef const float[:, :, ::1] images
     cdef float[:, ::1] out
 
-    def __cinit__(self, Network network, const float[:, :, ::1] images, float[:, ::1] out, Workspace workspace,
-                  size_t threads):
+    def __cinit__(self, Network network, const float[:, :, ::1] images, float[:, ::1] out, Workspace workspace):
         self.network = network
         self.workspace = workspace
         self.images = images
         self.out = out
         self.job = edgel3_job_new(network.network, &images[0, 0, 0], &out[0, 0], images.shape[0],
-                                  workspace.group, threads, workspace.memory)
+                                  workspace.group, workspace.threads, workspace.memory)
         if self.job == NULL:
             raise MemoryError
 
@@ -111,8 +111,5 @@ cdef class Job:
 
     def work(self):
         """Take part until all is done."""
-        cdef int status
         with nogil:
-            status = edgel3_job_work(self.job)
-        if status:
-            raise MemoryError
+            edgel3_job_work(self.job)

@@ -24,6 +24,13 @@
 #define HIDE(pointer) (void)(pointer)
 #endif
 
+/* Asks for a line that is going to be written. */
+#if defined(__GNUC__)
+#define PREFETCH(address) __builtin_prefetch(address, 1)
+#else
+#define PREFETCH(address) (void)(address)
+#endif
+
 #if defined(__clang__)
 #define UNROLL _Pragma("unroll")
 #elif defined(__GNUC__)

@@ -19,7 +19,8 @@ struct edgel3_job {
   const float *images;
   float *out;
   size_t n, group, threads;
-  float *planes[2];
+  float *planes[2], *scratch;
+  edgel3_counter workers; /* threads that have come; each has its part of the scratch */
   step_counters *counters; /* [groups][STEPS] */
 };
 
@@ -32,8 +33,9 @@ edgel3_job *edgel3_job_new(const edgel3_network *network, const float *images, f
     free(counters);
     return NULL;
   }
-  float *planes = workspace;
-  *job = (edgel3_job){network, images, out, n, group, threads, {planes, planes + group * network->plane_floats[0]}, counters};
+  float *first = workspace, *second = first + group * network->plane_floats[0];
+  float *scratch = second + group * network->plane_floats[1];
+  *job = (edgel3_job){network, images, out, n, group, threads, {first, second}, scratch, 0, counters};
   return job;
 }
 
@@ -100,9 +102,8 @@ static void compute(const edgel3_job *job, size_t first, size_t slot, size_t ste
   }
 }
 
-int edgel3_job_work(edgel3_job *job) {
-  float *scratch = aligned_new(job->network->scratch_floats * sizeof *scratch);
-  if (!scratch) return -1;
+void edgel3_job_work(edgel3_job *job) {
+  float *scratch = job->scratch + (size_t)counter_increment(&job->workers) * job->network->scratch_floats;
   step_counters *counters = job->counters;
   for (size_t first = 0; first < job->n; first += job->group) {
     const size_t windows = job->n - first < job->group ? job->n - first : job->group;
@@ -117,6 +118,4 @@ int edgel3_job_work(edgel3_job *job) {
       while ((size_t)counter_read(&counters->done) < items * windows) YIELD();
     }
   }
-  aligned_delete(scratch);
-  return 0;
 }

@@ -22,6 +22,7 @@ typedef struct {
   uint32_t out_rows, out_cols;      /* of the output plane */
   uint32_t tile_rows, tile_cols;    /* pixels of a tile */
   uint32_t row_tiles, col_tiles;
+  int narrow;                       /* of the last tile of a row, at most the left half is inside the plane */
   uint32_t block;                   /* input channels that are packed at a time */
   uint32_t blocks;
   enum edgel3_output output;

@@ -57,6 +57,7 @@ static void set_geometry(edgel3_stage *s, uint32_t stage, uint32_t lanes) {
   s->row_tiles = s->rows / s->tile_rows;
   const uint32_t needed = s->output == EDGEL3_RELU_POOL ? 2 * s->out_cols : s->cols;
   s->col_tiles = (needed + s->tile_cols - 1) / s->tile_cols;
+  s->narrow = s->col_tiles * s->tile_cols - needed >= s->tile_cols / 2;
   s->block = (uint32_t)(block_bytes() / (channel_vectors(s) * lanes * sizeof(float)));
   if (s->block > s->cin) s->block = s->cin;
   s->blocks = (s->cin + s->block - 1) / s->block;
@@ -149,6 +150,7 @@ void edgel3_network_free(edgel3_network *network) {
 
 size_t edgel3_network_bytes(const edgel3_network *network) { return network->bytes; }
 
-size_t edgel3_workspace_bytes(const edgel3_network *network, size_t windows) {
-  return windows * (network->plane_floats[0] + network->plane_floats[1]) * sizeof(float);
+size_t edgel3_workspace_bytes(const edgel3_network *network, size_t windows, size_t threads) {
+  const size_t planes = network->plane_floats[0] + network->plane_floats[1];
+  return (windows * planes + threads * network->scratch_floats) * sizeof(float);
 }

@@ -38,17 +38,18 @@ edgel3_network *edgel3_network_new(const edgel3_convolution layers[EDGEL3_LAYERS
 void edgel3_network_free(edgel3_network *network);
 size_t edgel3_network_bytes(const edgel3_network *network);
 
-/* Bytes of the planes of `windows` windows that are computed at a time. */
-size_t edgel3_workspace_bytes(const edgel3_network *network, size_t windows);
+/* Bytes of the planes of `windows` windows that are computed at a time by `threads` threads. */
+size_t edgel3_workspace_bytes(const edgel3_network *network, size_t windows, size_t threads);
 
 /* A job embeds `n` images [n][EDGEL3_MELS][EDGEL3_FRAMES] into out [n][cout of the last convolution], `group` at a
-   time, in `workspace` (64-byte aligned), cut for `threads` threads. NULL if memory ran out. */
+   time, in `workspace` (64-byte aligned, of at least as many windows and threads), cut for `threads` threads. NULL if
+   memory ran out. */
 edgel3_job *edgel3_job_new(const edgel3_network *network, const float *images, float *out, size_t n, size_t group,
                            size_t threads, void *workspace);
 void edgel3_job_free(edgel3_job *job);
 
-/* Any number of threads may call this on one job; it returns when all work is done. A thread that comes late finds
-   nothing left and touches neither images, out nor workspace. -1 if this thread had no memory to take part. */
-int edgel3_job_work(edgel3_job *job);
+/* Up to `threads` threads may call this on one job; it returns when all work is done. A thread that comes late finds
+   nothing left and touches neither images, out nor workspace. */
+void edgel3_job_work(edgel3_job *job);
 
 #endif

@@ -101,51 +101,62 @@ TARGET static void first_block(float *to, const edgel3_stage *s, const float *in
     UNROLL                                 \
     for (int c = 0; c < part_cols; ++c)
 
-/* Add the products of one output channel's taps to the sums of a part of a tile, which stay in registers. */
-INLINE void accumulate(float *sums, const float *packed, const edgel3_tap *tap, const edgel3_tap *end,
-                       const float *bias, const int part_rows, const int part_cols, const int tile_cols) {
+/* Where a part of a tile stands in the output plane of its stage. */
+typedef struct {
+  float *at;       /* its first pixel */
+  int cols;        /* that lie inside the plane */
+  int row_floats;
+} part_output;
+
+/* Add the products of one output channel's taps to the sums of a part of a tile, which stay in registers. Then keep the
+   sums for the next block of input channels; or, if they are complete, bring them to the output plane. */
+INLINE void accumulate(float *sums, const float *packed, const edgel3_tap *tap, const edgel3_tap *end, const float *bias,
+                       const int part_rows, const int part_cols, const int tile_cols, const int output,
+                       const part_output to) {
   V sum[4][12];
   EACH_PIXEL sum[r][c] = bias ? SET1(*bias) : LOAD(sums + (r * tile_cols + c) * VL);
+  if (output == EDGEL3_RELU) EACH_PIXEL if (c < to.cols) PREFETCH(to.at + r * to.row_floats + c * EDGEL3_LANES);
   for (; tap < end; ++tap) {
     const float *from = (const float *)((const char *)packed + tap->offset);
     HIDE(from);
     const V weight = SET1(tap->weight);
     EACH_PIXEL sum[r][c] = FMA(weight, LOAD(from + (r * (tile_cols + 2) + c) * VL), sum[r][c]);
   }
-  EACH_PIXEL STORE(sums + (r * tile_cols + c) * VL, sum[r][c]);
+  const V zero = SET1(0.0f);
+  if (output == EDGEL3_RELU) {
+    EACH_PIXEL if (c < to.cols) STORE(to.at + r * to.row_floats + c * EDGEL3_LANES, MAX(sum[r][c], zero));
+  } else if (output == EDGEL3_RELU_POOL) {
+    UNROLL
+    for (int r = 0; r < part_rows; r += 2)
+      UNROLL
+      for (int c = 0; c + 1 < part_cols; c += 2)
+        if (c / 2 < to.cols)
+          STORE(to.at + r / 2 * to.row_floats + c / 2 * EDGEL3_LANES,
+                MAX(MAX(MAX(sum[r][c], sum[r][c + 1]), MAX(sum[r + 1][c], sum[r + 1][c + 1])), zero));
+  } else {
+    EACH_PIXEL STORE(sums + (r * tile_cols + c) * VL, sum[r][c]);
+  }
 }
 
-/* Bring the finished sums of output channel `o` to the output plane; pixels right of the plane are dropped. */
-INLINE void finish(const edgel3_stage *s, float *out, const float *sums, uint32_t o, int y, int x, int group,
-                   const int tile_rows, const int tile_cols) {
-  const V zero = SET1(0.0f);
-  const int out_cols = (int)s->out_cols, shrink = s->output == EDGEL3_RELU_POOL ? 2 : 1;
-  const int cols = out_cols - x / shrink < tile_cols / shrink ? out_cols - x / shrink : tile_cols / shrink;
-  float *plane = out + ((size_t)o * s->out_rows * out_cols + x / shrink) * EDGEL3_LANES + group * VL;
-  if (s->output == EDGEL3_RELU) {
-    for (int r = 0; r < tile_rows; ++r)
-      for (int c = 0; c < cols; ++c)
-        STORE(plane + ((y + r) * out_cols + c) * EDGEL3_LANES, MAX(LOAD(sums + (r * tile_cols + c) * VL), zero));
-  } else if (s->output == EDGEL3_RELU_POOL) {
-    for (int r = 0; r < tile_rows; r += 2)
-      for (int c = 0; c < cols; ++c) {
-        const float *from = sums + (r * tile_cols + 2 * c) * VL;
-        const V upper = MAX(LOAD(from), LOAD(from + VL));
-        const V lower = MAX(LOAD(from + tile_cols * VL), LOAD(from + (tile_cols + 1) * VL));
-        STORE(plane + ((y + r) / 2 * out_cols + c) * EDGEL3_LANES, MAX(MAX(upper, lower), zero));
-      }
-  } else { /* out is [tile of the stage][output channel][strip] */
-    const size_t tile = (size_t)(y / tile_rows) * s->col_tiles + (size_t)(x / tile_cols);
-    V largest = LOAD(sums);
-    for (int r = 0; r < tile_rows; ++r)
-      for (int c = 0; c < cols; ++c) largest = MAX(largest, LOAD(sums + (r * tile_cols + c) * VL));
-    STORE(out + (tile * s->cout + o) * EDGEL3_LANES + group * VL, largest);
-  }
+INLINE part_output output_of(const edgel3_stage *s, float *out, uint32_t o, int y, int x, int group) {
+  const int shrink = s->output == EDGEL3_RELU_POOL ? 2 : 1, out_cols = (int)s->out_cols;
+  float *plane = out + (size_t)o * s->out_rows * out_cols * EDGEL3_LANES + group * VL;
+  return (part_output){plane + (y / shrink * out_cols + x / shrink) * EDGEL3_LANES, out_cols - x / shrink,
+                       out_cols * EDGEL3_LANES};
+}
+
+/* The maximum of the finished sums of a tile, all of whose pixels are inside the plane: `out` is [tile of the
+   stage][output channel][strip]. */
+INLINE void finish_maximum(const edgel3_stage *s, float *out, const float *sums, uint32_t o, uint32_t tile, int group,
+                           const int pixels) {
+  V largest = LOAD(sums);
+  for (int i = 1; i < pixels; ++i) largest = MAX(largest, LOAD(sums + i * VL));
+  STORE(out + ((size_t)tile * s->cout + o) * EDGEL3_LANES + group * VL, largest);
 }
 
 INLINE void tile_of(const edgel3_stage *s, uint32_t row_tile, uint32_t col_tile, uint32_t chunk, uint32_t chunks,
                     const float *in, float *out, float *scratch, const int tile_rows, const int tile_cols,
-                    const int part_rows, const int part_cols) {
+                    const int cols, const int part_rows, const int part_cols) {
   const int y = (int)row_tile * tile_rows, x = (int)col_tile * tile_cols;
   const size_t channel_floats = (size_t)(tile_rows + 2) * (tile_cols + 2) * VL;
   const uint32_t begin = s->cout * chunk / chunks, end = s->cout * (chunk + 1) / chunks;
@@ -153,6 +164,7 @@ INLINE void tile_of(const edgel3_stage *s, uint32_t row_tile, uint32_t col_tile,
   for (uint32_t b = 0; b < s->blocks; ++b) {
     const uint32_t channel = b * s->block, n = s->cin - channel < s->block ? s->cin - channel : s->block;
     const uint32_t *start = s->start + (size_t)b * s->cout;
+    const enum edgel3_output output = b + 1 < s->blocks ? EDGEL3_MAXIMUM : s->output; /* MAXIMUM: keep sums */
     float *sums = all_sums;
     if (s->first)
       first_block(scratch, s, in, channel, n, y, x);
@@ -161,11 +173,22 @@ INLINE void tile_of(const edgel3_stage *s, uint32_t row_tile, uint32_t col_tile,
     for (int group = 0; group < GROUPS; ++group) {
       const float *packed = scratch + group * n * channel_floats;
       for (uint32_t o = begin; o < end; ++o, sums += tile_rows * tile_cols * VL) {
+        const edgel3_tap *tap = s->taps + start[o], *last = s->taps + start[o + 1];
+        const float *bias = b ? NULL : s->bias + o;
         for (int r = 0; r < tile_rows; r += part_rows)
-          for (int c = 0; c < tile_cols; c += part_cols)
-            accumulate(sums + (r * tile_cols + c) * VL, packed + (r * (tile_cols + 2) + c) * VL, s->taps + start[o],
-                       s->taps + start[o + 1], b ? NULL : s->bias + o, part_rows, part_cols, tile_cols);
-        if (b + 1 == s->blocks) finish(s, out, sums, o, y, x, group, tile_rows, tile_cols);
+          for (int c = 0; c < cols; c += part_cols) {
+            float *part = sums + (r * tile_cols + c) * VL;
+            const float *from = packed + (r * (tile_cols + 2) + c) * VL;
+            const part_output to = output_of(s, out, o, y + r, x + c, group);
+            if (output == EDGEL3_RELU)
+              accumulate(part, from, tap, last, bias, part_rows, part_cols, tile_cols, EDGEL3_RELU, to);
+            else if (output == EDGEL3_RELU_POOL)
+              accumulate(part, from, tap, last, bias, part_rows, part_cols, tile_cols, EDGEL3_RELU_POOL, to);
+            else
+              accumulate(part, from, tap, last, bias, part_rows, part_cols, tile_cols, EDGEL3_MAXIMUM, to);
+          }
+        if (b + 1 == s->blocks && output == EDGEL3_MAXIMUM)
+          finish_maximum(s, out, sums, o, row_tile * s->col_tiles + col_tile, group, tile_rows * tile_cols);
       }
     }
   }
@@ -173,10 +196,12 @@ INLINE void tile_of(const edgel3_stage *s, uint32_t row_tile, uint32_t col_tile,
 
 TARGET static void tile(const edgel3_stage *s, uint32_t row_tile, uint32_t col_tile, uint32_t chunk, uint32_t chunks,
                         const float *in, float *out, float *scratch) {
-  if (s->tile_rows == 4)
-    tile_of(s, row_tile, col_tile, chunk, chunks, in, out, scratch, 4, 6, PART_ROWS, 6);
+  if (s->tile_rows == 2)
+    tile_of(s, row_tile, col_tile, chunk, chunks, in, out, scratch, 2, 12, 12, 2, PART_COLS);
+  else if (s->narrow && col_tile + 1 == s->col_tiles)
+    tile_of(s, row_tile, col_tile, chunk, chunks, in, out, scratch, 4, 6, 3, 4, 3);
   else
-    tile_of(s, row_tile, col_tile, chunk, chunks, in, out, scratch, 2, 12, 2, PART_COLS);
+    tile_of(s, row_tile, col_tile, chunk, chunks, in, out, scratch, 4, 6, 6, PART_ROWS, 6);
 }
 
 const edgel3_kernels KERNELS = {NAME, SUPPORTED, VL, tile};
