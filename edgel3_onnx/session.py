@@ -20,6 +20,10 @@ from edgel3_onnx.sparse import SparseEngine, faster_than_dense
 
 logger = logging.getLogger("edgel3_onnx")
 
+# ONNX Runtime 1.32 and later reports its use to its makers and keeps an identifier of the machine in the user's cache,
+# from its import on. What is recorded in the field is nobody else's business; ORT_DISABLE_TELEMETRY=0 overrules this.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 
 @dataclass(frozen=True)
 class Provider:
