@@ -6,7 +6,6 @@ import io
 import json
 import logging
 import os
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgel3_onnx.cache import write_atomically
 from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.spec import FRONTENDS, NETWORKS
 
@@ -26,22 +26,11 @@ SUFFIX = ".sparse-pack"
 NETWORK = NETWORKS["sparse"]
 FRONTEND = FRONTENDS["sparse"]
 POOL_AFTER = (2, 4, 6)  # 2x2 max-pooling follows these convolutions
-OPERATORS = [
-    "Mul",
-    "Add",
-    *(
-        operator
-        for number in range(1, 9)
-        for operator, present in (
-            ("Conv", True),
-            ("Relu", number < 8 or NETWORK.final_activation),
-            ("MaxPool", number in POOL_AFTER),
-        )
-        if present
-    ),
-    "GlobalMaxPool",
-    "Flatten",
-]
+OPERATORS = (
+    ["Mul", "Add"]
+    + ["Conv", "Relu", "Conv", "Relu", "MaxPool"] * 3
+    + ["Conv", "Relu", "Conv", "GlobalMaxPool", "Flatten"]
+)
 
 
 @dataclass(frozen=True)
@@ -129,7 +118,7 @@ def load(path: str | os.PathLike[str]) -> PackedNetwork:
             logger.debug("%s: not used (%s)", beside, error)
     network = read_graph(path)
     try:
-        _write(beside, pack(network, digest))
+        write_atomically(beside, pack(network, digest))
     except OSError as error:
         logger.debug("%s: not written (%s)", beside, error)
     return network
@@ -186,18 +175,6 @@ def _check_chain(convolutions: list[Convolution]) -> None:
         cin = c.cout
 
 
-def _write(path: Path, data: bytes) -> None:
-    """Write ``data`` to a temporary file beside ``path`` and move it there; OSError if the folder does not allow it."""
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        os.replace(temporary, path)
-    except OSError:
-        os.unlink(temporary)
-        raise
-
-
 def read_graph(path: Path) -> PackedNetwork:
     """Read the mel graph of the network ``sparse``; dead channels may have been removed, weights be stored sparsely.
 
@@ -222,7 +199,10 @@ def read_graph(path: Path) -> PackedNetwork:
 
 
 def _from_model(model: Any) -> PackedNetwork:
-    tensors = _initializers(model.graph)
+    from edgel3_onnx.export.compact import constant_arrays, expand
+
+    expand(model)
+    tensors = constant_arrays(model.graph)
     shape = [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim]
     if shape[1:] != [1, FRONTEND.n_mels, FRONTEND.n_frames]:
         raise ValueError(f"its input has shape (N, {', '.join(map(str, shape[1:]))})")
@@ -250,22 +230,6 @@ def _from_model(model: Any) -> PackedNetwork:
         raise ValueError("the input normalisation contains NaN or infinity")
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     return PackedNetwork(values[0], values[1], tuple(convolutions), metadata)
-
-
-def _initializers(graph: Any) -> dict[str, NDArray[Any]]:
-    """The graph's constants by name, sparse ones made dense."""
-    from onnx import numpy_helper
-
-    tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    for sparse in graph.sparse_initializer:
-        values, indices = numpy_helper.to_array(sparse.values), numpy_helper.to_array(sparse.indices)
-        dense = np.zeros(tuple(sparse.dims), values.dtype)
-        if indices.ndim == 1:
-            dense.reshape(-1)[indices] = values
-        else:
-            dense[tuple(indices.T)] = values
-        tensors[sparse.values.name] = dense
-    return tensors
 
 
 def _tensor(tensors: dict[str, NDArray[Any]], name: str) -> NDArray[np.float32]:
