@@ -85,3 +85,9 @@ def test_own_graph_is_used_where_it_is(mirror, variant, tmp_path):
     own.write_bytes(b"text")
     with pytest.raises(EdgeL3Error, match=r"own\.onnx"):
         weights.convert_file(own, "sea-64")
+
+
+def test_pruned_weights_take_little_room(tmp_path):
+    own = tmp_path / "own.h5"
+    golden.write_h5(own, golden.weights(9545, NETWORKS["sparse"], pruned=True), "sparse")
+    assert weights.convert_file(own, "sparse").stat().st_size <= 3e6
