@@ -113,5 +113,7 @@ def test_a_wheel_installs_and_embeds_with_the_network_cut(tmp_path):
     done = without_network(command, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
     assert relative_error(np.load(tmp_path / "clip.npz")["embedding"], expected(CASE)) <= LIMIT
-    where = without_network([python, "-c", "import edgel3_onnx; print(edgel3_onnx.__file__)"], env=environment)
+    where = without_network(
+        [python, "-c", "import edgel3_onnx; print(edgel3_onnx.__file__)"], cwd=tmp_path, env=environment
+    )
     assert where.stdout.startswith(str(site))
