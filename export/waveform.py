@@ -63,14 +63,13 @@ class _Builder:
     nodes: list[Any] = field(default_factory=list)
     initializers: list[Any] = field(default_factory=list)
 
-    def __call__(self, operator: str, *inputs: str, to: str = "", count: int = 1, **attributes: Any) -> Any:
-        """Add a node; returns the name of its output, a list of names if ``count`` > 1."""
+    def __call__(self, operator: str, *inputs: str, to: str = "", **attributes: Any) -> str:
+        """Add a node; returns the name of its output."""
         from onnx import helper
 
         name = f"frontend.{len(self.nodes)}"
-        outputs = [to or name] if count == 1 else [f"{name}.{i}" for i in range(count)]
-        self.nodes.append(helper.make_node(operator, inputs, outputs, name=name, **attributes))
-        return outputs[0] if count == 1 else outputs
+        self.nodes.append(helper.make_node(operator, inputs, [to or name], name=name, **attributes))
+        return to or name
 
     def constant(self, values: Any, dtype: npt.DTypeLike) -> str:
         from onnx import numpy_helper
@@ -81,7 +80,7 @@ class _Builder:
 
     def reshape(self, tensor: str, *shape: int) -> str:
         """0 keeps a dimension."""
-        return str(self("Reshape", tensor, self.constant(shape, np.int64)))
+        return self("Reshape", tensor, self.constant(shape, np.int64))
 
     def split(self, high: str, low: str, shift: str) -> tuple[str, str]:
         """high + low (or high alone) -> coarse + fine; coarse is a multiple of float32's step just below ``shift``."""
@@ -129,7 +128,7 @@ def _spectrum(front_end: _Builder, spec: FrontEndSpec) -> str:
         part = front_end.reshape(part, 0, second, 2, half, spec.n_frames)
         part = front_end("Transpose", part, perm=[0, 3, 2, 1, 4])
         parts.append(front_end.reshape(part, 0, half, 2 * second, spec.n_frames))
-    return str(front_end("Add", *front_end.product(matrix, (parts[0], parts[1]))))
+    return front_end("Add", *front_end.product(matrix, (parts[0], parts[1])))
 
 
 def _frames(front_end: _Builder, spec: FrontEndSpec) -> str:
@@ -151,10 +150,10 @@ def _frames(front_end: _Builder, spec: FrontEndSpec) -> str:
         end = front_end.constant([rows, hop + spec.n_frames], np.int64)
         pieces.append(front_end("Slice", table, begin, end, axes))
     frames = front_end.reshape(front_end("Concat", *pieces, axis=1), 0, first, second, spec.n_frames)
-    return str(front_end("Transpose", frames, perm=[0, 2, 1, 3]))
+    return front_end("Transpose", frames, perm=[0, 2, 1, 3])
 
 
-def _first_matrix(front_end: _Builder, spec: FrontEndSpec, cosine: list[str]) -> list[str]:
+def _first_matrix(front_end: _Builder, spec: FrontEndSpec, cosine: list[str]) -> tuple[str, str]:
     """Windowed transform over n1, high and low (N2, 2 half, N1): n2; real and imaginary part, k1; n1.
 
     Hann window times wave is a sum of waves: (0.5 - 0.5 cos v) cos u = 0.5 cos u - 0.25 cos(u + v) - 0.25 cos(u - v).
@@ -163,31 +162,35 @@ def _first_matrix(front_end: _Builder, spec: FrontEndSpec, cosine: list[str]) ->
     k1 = np.arange(first // 2 + 1)
     row = np.concatenate([k1, k1])[:, None] * second
     quarter = np.repeat([0, spec.n_fft // 4], len(k1))[:, None]  # cos(u + pi / 2) = -sin u, the imaginary part
-    sample = second * np.arange(first) + np.arange(second)[:, None, None]
     sign = np.array([0, 1, spec.n_fft - 1]).reshape(3, 1, 1, 1)
     wave = front_end("Mul", front_end.constant(row, np.int32), front_end.constant(np.arange(first), np.int32))
     wave = front_end("Add", wave, front_end.constant(quarter, np.int32))
-    window = front_end("Mul", front_end.constant(sample, np.int32), front_end.constant(sign, np.int32))
+    sample = front_end.constant(second * np.arange(first), np.int32)
+    sample = front_end("Add", front_end.constant(np.arange(second)[:, None, None], np.int32), sample)
+    window = front_end("Mul", sample, front_end.constant(sign, np.int32))
     index = front_end("Add", window, wave)
     index = front_end("Mod", index, front_end.constant(spec.n_fft, np.int32))
     weights = front_end.constant(np.array([0.5, -0.25, -0.25]).reshape(3, 1, 1, 1), np.float32)
     axis = front_end.constant([0], np.int64)
-    terms = [front_end("Mul", front_end("Gather", part, index), weights) for part in cosine]
-    return [str(front_end("ReduceSum", term, axis, keepdims=0)) for term in terms]
+    terms = (front_end("Mul", front_end("Gather", part, index), weights) for part in cosine)
+    high, low = (front_end("ReduceSum", term, axis, keepdims=0) for term in terms)
+    return high, low
 
 
-def _second_matrix(front_end: _Builder, spec: FrontEndSpec, cosine: list[str]) -> list[str]:
+def _second_matrix(front_end: _Builder, spec: FrontEndSpec, cosine: list[str]) -> tuple[str, str]:
     """Transform over n2 and the twiddle factors, high and low (half, 2 N2, 2 N2): k1; part, k2; part, n2."""
     first, second = _factors(spec)
     half = first // 2 + 1
     k1, k2 = np.arange(half).reshape(-1, 1, 1, 1, 1), np.arange(second).reshape(-1, 1, 1)
     # (re + i im) exp(-iu) = re cos u + im cos(u - pi / 2) + i (re cos(u + pi / 2) + im cos u)
     quarter = np.array([[0, 3], [1, 0]]).reshape(2, 1, 2, 1) * (spec.n_fft // 4)
-    frequency = front_end.constant(k1 + first * k2, np.int32)
+    frequency = front_end("Add", front_end.constant(k1, np.int32), front_end.constant(first * k2, np.int32))
     wave = front_end("Mul", frequency, front_end.constant(np.arange(second), np.int32))
     index = front_end("Add", wave, front_end.constant(quarter, np.int32))
     index = front_end("Mod", index, front_end.constant(spec.n_fft, np.int32))
-    return [front_end.reshape(front_end("Gather", part, index), half, 2 * second, 2 * second) for part in cosine]
+    waves = (front_end("Gather", part, index) for part in cosine)
+    high, low = (front_end.reshape(wave, half, 2 * second, 2 * second) for wave in waves)
+    return high, low
 
 
 def _mel_power(front_end: _Builder, spec: FrontEndSpec, spectrum: str) -> str:
@@ -201,7 +204,7 @@ def _mel_power(front_end: _Builder, spec: FrontEndSpec, spectrum: str) -> str:
     power = front_end.reshape(front_end("Mul", spectrum, spectrum), 0, half, 2, second * spec.n_frames)
     power = front_end("ReduceSum", power, front_end.constant([2], np.int64), keepdims=0)
     power = front_end.reshape(power, 0, half * second, spec.n_frames)
-    return str(front_end("MatMul", front_end.constant(weights.T, np.float32), power))
+    return front_end("MatMul", front_end.constant(weights.T, np.float32), power)
 
 
 def _level(front_end: _Builder, mel_power: str, spec: FrontEndSpec, image: str) -> None:
