@@ -20,6 +20,10 @@ from edgel3_onnx.sparse import SparseEngine, faster_than_dense
 
 logger = logging.getLogger("edgel3_onnx")
 
+# ONNX Runtime 1.32 and later reports its use to its makers and keeps an identifier of the machine in the user's cache,
+# from its import on. What is recorded in the field is nobody else's business; ORT_DISABLE_TELEMETRY=0 overrules this.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 
 @dataclass(frozen=True)
 class Provider:
@@ -28,13 +32,19 @@ class Provider:
     name: str
     onnxruntime_name: str
     package: str  # what brings it
+    options: tuple[tuple[str, str], ...] = ()  # passed to it unless the caller says otherwise
 
 
 PROVIDERS = {
     provider.name: provider
     for provider in (
         Provider("cpu", "CPUExecutionProvider", "onnxruntime"),
-        Provider("cuda", "CUDAExecutionProvider", "onnxruntime-gpu (in place of onnxruntime)"),
+        Provider(
+            "cuda",
+            "CUDAExecutionProvider",
+            "onnxruntime-gpu (in place of onnxruntime)",
+            options=(("use_tf32", "0"),),  # products of 10 bits are not the numbers of edgel3
+        ),
         Provider("tensorrt", "TensorrtExecutionProvider", "onnxruntime-gpu and tensorrt"),
         Provider("openvino", "OpenVINOExecutionProvider", "onnxruntime-openvino (in place of onnxruntime)"),
         Provider("coreml", "CoreMLExecutionProvider", "onnxruntime on macOS"),
@@ -194,7 +204,7 @@ def _open(
     options.log_severity_level = 4 if name == "cpu" else 3
     if fast_math:
         options.add_session_config_entry("mlas.enable_gemm_fastmath_arm64_bfloat16", "1")
-    providers: list[Any] = [(wanted.onnxruntime_name, dict(provider_options))]
+    providers: list[Any] = [(wanted.onnxruntime_name, {**dict(wanted.options), **provider_options})]
     if name != "cpu":
         providers.append("CPUExecutionProvider")  # for the operators that the provider does not have
     try:

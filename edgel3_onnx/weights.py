@@ -170,15 +170,17 @@ def _unavailable(variant: Variant, failure: str) -> str:
 
 def _convert(data: bytes, network_name: str, variant_id: str | None, source_file: str) -> bytes:
     with _export_packages("Converting weights"):
+        from edgel3_onnx.export.compact import compact
         from edgel3_onnx.export.h5_to_onnx import convert, decompress
 
-        return convert(
+        graph = convert(
             decompress(data, source_file),
             NETWORKS[network_name],
             variant=variant_id,
             source_file=source_file,
             source_sha256=hashlib.sha256(data).hexdigest(),
         )
+        return compact(graph)
 
 
 def _quantize(graph: bytes, precision: str) -> bytes:

@@ -1,5 +1,7 @@
 """Fixtures that several test files use; the tests run against the installed package."""
 
+import dataclasses
+import gzip
 import os
 import subprocess
 import sys
@@ -88,3 +90,37 @@ def command(seeded_graph):
 
     run.start = start
     return run
+
+
+@pytest.fixture(scope="session")
+def seeded(tmp_path_factory) -> bytes:
+    """Uncompressed whole-model HDF5 of a sea-64 network with seeded weights."""
+    import golden
+    from edgel3_onnx.spec import NETWORKS
+
+    path = tmp_path_factory.mktemp("seeded") / "weights.h5"
+    golden.write_h5(path, golden.weights(0, NETWORKS["sea-64"]), "sea-64", layout="model")
+    return path.read_bytes()
+
+
+@pytest.fixture(scope="session")
+def published(seeded) -> bytes:
+    """The same in the form of a published file."""
+    return gzip.compress(seeded, 1, mtime=0)
+
+
+@pytest.fixture
+def variant(published):
+    """sea-64 with the digest of ``published`` in place of the published weights'."""
+    from edgel3_onnx.download import git_blob_id
+    from edgel3_onnx.registry import variants
+
+    return dataclasses.replace(variants()["sea-64"], git_blob_id=git_blob_id(published))
+
+
+@pytest.fixture
+def mirror(published, variant, monkeypatch, tmp_path) -> Path:
+    """A directory with the file of ``variant``; offline."""
+    monkeypatch.setenv("EDGEL3_ONNX_MIRROR", str(tmp_path))
+    (tmp_path / variant.file).write_bytes(published)
+    return tmp_path

@@ -60,6 +60,25 @@ def test_a_provider_that_onnxruntime_silently_replaces_by_the_cpu_is_an_error(se
         open_engine(seeded_graph("sea-64"), "cuda")
 
 
+@pytest.mark.parametrize(("given", "passed"), [({}, "0"), ({"use_tf32": "1"}, "1")])
+def test_cuda_computes_in_full_precision_unless_told_otherwise(given, passed, seeded_graph, monkeypatch):
+    import onnxruntime
+
+    asked = []
+
+    def fail(path, options, providers, **_):
+        asked.extend(providers)
+        raise RuntimeError("no such device")
+
+    monkeypatch.setattr(
+        onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    )
+    monkeypatch.setattr(onnxruntime, "InferenceSession", fail)
+    with pytest.raises(EdgeL3Error, match="no such device"):
+        open_engine(seeded_graph("sea-64"), "cuda:1", provider_options=given)
+    assert asked == [("CUDAExecutionProvider", {"use_tf32": passed, "device_id": "1"}), "CPUExecutionProvider"]
+
+
 def test_a_provider_that_fails_to_load_is_an_error_with_its_reason(seeded_graph, monkeypatch):
     import onnxruntime
 

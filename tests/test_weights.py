@@ -15,10 +15,9 @@ from pathlib import Path
 import onnx
 import pytest
 
-import golden
 from edgel3_onnx import EdgeL3ArgumentError, EdgeL3Error, cache, download, weights
-from edgel3_onnx.registry import Variant, variants
-from edgel3_onnx.spec import NETWORKS
+from edgel3_onnx.registry import variants
+from store import cached_names, metadata
 from upstream import Upstream
 
 # Runs in a process of its own: the path of the variant whose published file has the git blob id argv[2].
@@ -33,25 +32,6 @@ print(weights.embedding_model_path(variant))
 """
 
 
-@pytest.fixture(scope="session")
-def seeded(tmp_path_factory) -> bytes:
-    """Uncompressed whole-model HDF5 of a sea-64 network with seeded weights."""
-    path = tmp_path_factory.mktemp("seeded") / "weights.h5"
-    golden.write_h5(path, golden.weights(0, NETWORKS["sea-64"]), "sea-64", layout="model")
-    return path.read_bytes()
-
-
-@pytest.fixture(scope="session")
-def published(seeded) -> bytes:
-    """The same in the form of a published file."""
-    return gzip.compress(seeded, 1, mtime=0)
-
-
-@pytest.fixture
-def variant(published) -> Variant:
-    return dataclasses.replace(variants()["sea-64"], git_blob_id=download.git_blob_id(published))
-
-
 @pytest.fixture
 def upstream(published, variant, monkeypatch):
     """A server with the file of ``variant`` in place of upstream, with short waits for its failures."""
@@ -63,23 +43,6 @@ def upstream(published, variant, monkeypatch):
         server.files[variant.file] = published
         monkeypatch.setenv("EDGEL3_ONNX_MIRROR", server.url)
         yield server
-
-
-@pytest.fixture
-def mirror(published, variant, monkeypatch, tmp_path) -> Path:
-    """A directory with the file of ``variant``; offline."""
-    monkeypatch.setenv("EDGEL3_ONNX_MIRROR", str(tmp_path))
-    (tmp_path / variant.file).write_bytes(published)
-    return tmp_path
-
-
-def metadata(path: Path) -> dict:
-    model = onnx.load(path)
-    return json.loads({entry.key: entry.value for entry in model.metadata_props}["edgel3_onnx"])
-
-
-def cached_names() -> set[str]:
-    return {path.name for path in weights.cache_dir().iterdir()}
 
 
 GRAPH = "sea-64.mel.fp32.onnx"
@@ -430,81 +393,3 @@ def test_unknown_precision_and_kind(variant):
         weights.embedding_model_path(variant, precision="int4")
     with pytest.raises(EdgeL3ArgumentError, match="kind must be one of mel, waveform, got 'image'"):
         weights.cached_path(variant, kind="image")
-
-
-@pytest.mark.parametrize("compressed", [False, True])
-@pytest.mark.parametrize("name", ["own.h5.gz", "OWN.H5", "no extension"])
-def test_own_hdf5_is_converted_once_per_content(seeded, published, tmp_path, compressed, name):
-    own = tmp_path / name
-    own.write_bytes(published if compressed else seeded)
-    path = weights.convert_file(own, "sea-64")
-    assert path.parent == weights.cache_dir()
-    assert metadata(path)["variant"] is None and metadata(path)["source"]["file"] == name
-    before = path.stat().st_mtime_ns
-    assert weights.convert_file(str(own), "sea-64") == path and path.stat().st_mtime_ns == before
-
-
-def test_own_hdf5_gives_the_graph_of_the_published_one(mirror, variant):
-    own = onnx.load(weights.convert_file(mirror / variant.file, "sea-64"))
-    theirs = onnx.load(weights.embedding_model_path(variant))
-    assert own.graph == theirs.graph
-
-
-def test_changed_own_file_is_converted_anew(tmp_path):
-    own = tmp_path / "own.h5"
-    paths = set()
-    for seed in (1, 2):
-        golden.write_h5(own, golden.weights(seed, NETWORKS["sea-64"]), "sea-64")
-        paths.add(weights.convert_file(own, "sea-64"))
-    assert len(paths) == 2
-
-
-def test_own_file_of_another_architecture_is_refused(mirror, variant):
-    with pytest.raises(EdgeL3Error, match=variant.file):
-        weights.convert_file(mirror / variant.file, "sea-128")
-    assert cached_names() == set()
-
-
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        (None, r"weights: cannot read .*own\.h5 \(No such file or directory\)"),
-        (b"", r"weights: .*own\.h5 is empty"),
-        (b"\x89HDF\r\n\x1a\n" + bytes(100), r"own\.h5"),
-        (b"\x1f\x8b truncated", r"own\.h5"),
-        (b"text", r"own\.h5"),
-    ],
-)
-def test_unreadable_own_file_is_refused(tmp_path, content, reason):
-    own = tmp_path / "own.h5"
-    if content is not None:
-        own.write_bytes(content)
-    with pytest.raises(EdgeL3Error, match=reason):
-        weights.convert_file(own, "sea-64")
-
-
-def test_own_file_of_another_type_or_network_is_refused(tmp_path):
-    own = tmp_path / "weights.pt"
-    own.write_bytes(b"PK")
-    with pytest.raises(EdgeL3ArgumentError, match=r"weights\.pt is neither Keras HDF5 \(\.h5, \.h5\.gz\) nor ONNX"):
-        weights.convert_file(own, "sea-64")
-    with pytest.raises(EdgeL3ArgumentError, match=r"network_name must be one of sea-64, .*, got 'sea'"):
-        weights.convert_file(own, "sea")
-    with pytest.raises(EdgeL3ArgumentError, match=r"weights: cannot read .* \(Is a directory\)"):
-        weights.convert_file(tmp_path, "sea-64")
-
-
-def test_own_graph_is_used_where_it_is(mirror, variant, tmp_path):
-    own = tmp_path / "own.onnx"
-    own.write_bytes(weights.embedding_model_path(variant).read_bytes())
-    assert weights.convert_file(own, "sea-64") == own
-    half = weights.convert_file(own, "sea-64", "fp16")
-    assert half.parent == weights.cache_dir() and metadata(half)["precision"] == "fp16"
-    own_half = tmp_path / "half.onnx"
-    own_half.write_bytes(half.read_bytes())
-    assert weights.convert_file(own_half, "sea-64", "fp16") == own_half
-    with pytest.raises(EdgeL3Error, match=r"own\.onnx"):
-        weights.convert_file(own, "sea-128")
-    own.write_bytes(b"text")
-    with pytest.raises(EdgeL3Error, match=r"own\.onnx"):
-        weights.convert_file(own, "sea-64")

@@ -19,5 +19,7 @@
 #define FIRST_ROWS 2
 #define PART_ROWS 4
 #define PART_COLS 12
+/* Compilers would rather load a pixel twice. */
+#define KEEP(v) __asm__("" : "+v"(v))
 #include "tile.h"
 #endif

@@ -28,6 +28,7 @@ typedef struct {
   enum edgel3_output output;
   edgel3_tap *taps;                 /* of block 0: output channel 0, 1, ...; of block 1: ... */
   uint32_t *start;                  /* [blocks * cout + 1] into taps */
+  uint32_t *single;                 /* [blocks * cout] into taps: those before it come in pairs, of neighbouring pixels */
   float *bias;                      /* [cout] */
   const float *first;               /* [cin][9] + [cin]: convolution 1, computed while packing; or NULL */
 } edgel3_stage;
@@ -37,6 +38,7 @@ typedef struct {
   const char *name;
   int (*supported)(void);
   uint32_t lanes;                   /* of one vector */
+  int pairs;                        /* whether taps in pairs are faster */
   /* Compute one tile, part `chunk` of `chunks` of the output channels. `scratch` holds
      scratch_floats floats. */
   void (*tile)(const edgel3_stage *stage, uint32_t row_tile, uint32_t col_tile, uint32_t chunk, uint32_t chunks,

@@ -42,6 +42,9 @@ static const edgel3_kernels *find_kernels(const char *level) {
   return NULL;
 }
 
+/* Below this share of weights in pairs, a second loop costs more than the loads that pairs save (measured). */
+static const double LEAST_PAIR_SHARE = 0.4;
+
 static size_t channel_vectors(const edgel3_stage *s) { return (size_t)(s->tile_rows + 2) * (s->tile_cols + 2); }
 
 static void set_geometry(edgel3_stage *s, uint32_t stage, uint32_t lanes) {
@@ -63,14 +66,36 @@ static void set_geometry(edgel3_stage *s, uint32_t stage, uint32_t lanes) {
   s->blocks = (s->cin + s->block - 1) / s->block;
 }
 
-/* Sort the taps by blocks of input channels; within a block, by output channel and then as packed. */
-static int set_taps(edgel3_stage *s, const edgel3_convolution *from, uint32_t lanes) {
-  const uint32_t stride = s->tile_cols + 2;
-  s->start = malloc(((size_t)s->blocks * s->cout + 1) * sizeof *s->start);
+static edgel3_tap tap_of(const edgel3_stage *s, const edgel3_convolution *from, uint32_t i, uint32_t lanes) {
+  const uint32_t channel = from->index[i] / 9 % s->block, row = from->index[i] % 9 / 3, column = from->index[i] % 3;
+  const size_t vector = channel * channel_vectors(s) + row * (s->tile_cols + 2) + column;
+  return (edgel3_tap){(uint32_t)(vector * lanes * sizeof(float)), from->weight[i]};
+}
+
+/* Whether entry i and the next, if there is one before `end`, are neighbours in a row of a kernel. */
+static int is_pair(const edgel3_convolution *from, uint32_t i, uint32_t end) {
+  return i + 1 < end && from->index[i + 1] == from->index[i] + 1 && from->index[i] % 3 != 2;
+}
+
+/* Share of the weights that are in pairs. */
+static double pair_share(const edgel3_convolution *from) {
+  uint32_t in_pairs = 0;
+  for (uint32_t o = 0; o < from->cout; ++o)
+    for (uint32_t i = from->indptr[o]; i < from->indptr[o + 1]; ++i)
+      if (is_pair(from, i, from->indptr[o + 1])) in_pairs += 2, ++i;
+  return (double)in_pairs / (from->indptr[from->cout] + 1.0);
+}
+
+/* Sort the taps by blocks of input channels; within a block, by output channel: first pairs, then single ones. */
+static int set_taps(edgel3_stage *s, const edgel3_convolution *from, const edgel3_kernels *kernels) {
+  const size_t lists = (size_t)s->blocks * s->cout;
+  const int pairs = kernels->pairs && pair_share(from) >= LEAST_PAIR_SHARE;
+  s->start = malloc((lists + 1) * sizeof *s->start);
+  s->single = malloc(lists * sizeof *s->single);
   s->taps = malloc((from->indptr[from->cout] + 1) * sizeof *s->taps);
   s->bias = malloc(s->cout * sizeof *s->bias);
   uint32_t *at = malloc(s->cout * sizeof *at); /* how far the packed weights of each output channel are taken */
-  if (!s->start || !s->taps || !s->bias || !at) {
+  if (!s->start || !s->single || !s->taps || !s->bias || !at) {
     free(at);
     return -1;
   }
@@ -79,15 +104,23 @@ static int set_taps(edgel3_stage *s, const edgel3_convolution *from, uint32_t la
   uint32_t taken = 0;
   for (uint32_t b = 0; b < s->blocks; ++b)
     for (uint32_t o = 0; o < s->cout; ++o) {
+      uint32_t end = at[o];
+      while (end < from->indptr[o + 1] && from->index[end] / 9 / s->block == b) ++end;
       s->start[(size_t)b * s->cout + o] = taken;
-      for (; at[o] < from->indptr[o + 1] && from->index[at[o]] / 9 / s->block == b; ++at[o]) {
-        const uint32_t channel = from->index[at[o]] / 9, row = from->index[at[o]] % 9 / 3;
-        const size_t vector =
-            channel % s->block * channel_vectors(s) + row * stride + from->index[at[o]] % 3;
-        s->taps[taken++] = (edgel3_tap){(uint32_t)(vector * lanes * sizeof(float)), from->weight[at[o]]};
-      }
+      for (uint32_t i = at[o]; pairs && i < end; ++i)
+        if (is_pair(from, i, end)) {
+          s->taps[taken++] = tap_of(s, from, i, kernels->lanes);
+          s->taps[taken++] = tap_of(s, from, ++i, kernels->lanes);
+        }
+      s->single[(size_t)b * s->cout + o] = taken;
+      for (uint32_t i = at[o]; i < end; ++i)
+        if (pairs && is_pair(from, i, end))
+          ++i;
+        else
+          s->taps[taken++] = tap_of(s, from, i, kernels->lanes);
+      at[o] = end;
     }
-  s->start[(size_t)s->blocks * s->cout] = taken;
+  s->start[lists] = taken;
   free(at);
   return 0;
 }
@@ -124,7 +157,7 @@ edgel3_network *edgel3_network_new(const edgel3_convolution layers[EDGEL3_LAYERS
     s->cout = from->cout;
     s->first = k == 0 ? network->first : NULL;
     set_geometry(s, k, kernels->lanes);
-    failed = set_taps(s, from, kernels->lanes);
+    failed = set_taps(s, from, kernels);
     const size_t packed = EDGEL3_LANES * s->block * channel_vectors(s);
     const size_t sums = (size_t)EDGEL3_LANES * s->tile_rows * s->tile_cols * s->cout;
     if (packed + sums > network->scratch_floats) network->scratch_floats = packed + sums;
@@ -142,6 +175,7 @@ void edgel3_network_free(edgel3_network *network) {
   for (uint32_t k = 0; k < EDGEL3_STAGES; ++k) {
     free(network->stage[k].taps);
     free(network->stage[k].start);
+    free(network->stage[k].single);
     free(network->stage[k].bias);
   }
   free(network->first);

@@ -1,6 +1,7 @@
 /* The kernels of one SIMD level: included by kernels_*.c, which define
      KERNELS, NAME, TARGET, SUPPORTED     the table, the level's name, the function attribute, the run-time check
      V, VL, LOAD, LOADU, STORE, SET1, FMA, MAX    vector type, its lanes and operations (FMA(a, b, c) = a * b + c)
+     KEEP                                 optional: taps in pairs pay; makes a pixel stay in a register for both
      PART_ROWS, PART_COLS                 for tiles 4x6 and 2x12, the part whose sums fit the registers
 
    Scratch of a tile: input [lane group][channel of the block][row][column][VL] with a border of one pixel, and sums
@@ -108,14 +109,31 @@ typedef struct {
   int row_floats;
 } part_output;
 
-/* Add the products of one output channel's taps to the sums of a part of a tile, which stay in registers. Then keep the
-   sums for the next block of input channels; or, if they are complete, bring them to the output plane. */
-INLINE void accumulate(float *sums, const float *packed, const edgel3_tap *tap, const edgel3_tap *end, const float *bias,
-                       const int part_rows, const int part_cols, const int tile_cols, const int output,
-                       const part_output to) {
+/* Add the products of one output channel's taps to the sums of a part of a tile, which stay in registers: from `tap` to
+   `single` two taps at a time, whose pixels are neighbours, so that each pixel is loaded once. Then keep the sums for the next
+   block of input channels; or, if they are complete, bring them to the output plane. */
+INLINE void accumulate(float *sums, const float *packed, const edgel3_tap *tap, const edgel3_tap *single,
+                       const edgel3_tap *end, const float *bias, const int part_rows, const int part_cols,
+                       const int tile_cols, const int output, const part_output to) {
   V sum[4][12];
   EACH_PIXEL sum[r][c] = bias ? SET1(*bias) : LOAD(sums + (r * tile_cols + c) * VL);
   if (output == EDGEL3_RELU) EACH_PIXEL if (c < to.cols) PREFETCH(to.at + r * to.row_floats + c * EDGEL3_LANES);
+#ifdef KEEP
+  for (; tap < single; tap += 2) {
+    const float *from = (const float *)((const char *)packed + tap->offset);
+    HIDE(from);
+    const V left = SET1(tap[0].weight), right = SET1(tap[1].weight);
+    UNROLL
+    for (int r = 0; r < part_rows; ++r)
+      UNROLL
+      for (int c = 0; c <= part_cols; ++c) {
+        V pixel = LOAD(from + (r * (tile_cols + 2) + c) * VL);
+        KEEP(pixel);
+        if (c < part_cols) sum[r][c] = FMA(left, pixel, sum[r][c]);
+        if (c > 0) sum[r][c - 1] = FMA(right, pixel, sum[r][c - 1]);
+      }
+  }
+#endif
   for (; tap < end; ++tap) {
     const float *from = (const float *)((const char *)packed + tap->offset);
     HIDE(from);
@@ -174,6 +192,7 @@ INLINE void tile_of(const edgel3_stage *s, uint32_t row_tile, uint32_t col_tile,
       const float *packed = scratch + group * n * channel_floats;
       for (uint32_t o = begin; o < end; ++o, sums += tile_rows * tile_cols * VL) {
         const edgel3_tap *tap = s->taps + start[o], *last = s->taps + start[o + 1];
+        const edgel3_tap *single = s->taps + s->single[(size_t)b * s->cout + o];
         const float *bias = b ? NULL : s->bias + o;
         for (int r = 0; r < tile_rows; r += part_rows)
           for (int c = 0; c < cols; c += part_cols) {
@@ -181,11 +200,11 @@ INLINE void tile_of(const edgel3_stage *s, uint32_t row_tile, uint32_t col_tile,
             const float *from = packed + (r * (tile_cols + 2) + c) * VL;
             const part_output to = output_of(s, out, o, y + r, x + c, group);
             if (output == EDGEL3_RELU)
-              accumulate(part, from, tap, last, bias, part_rows, part_cols, tile_cols, EDGEL3_RELU, to);
+              accumulate(part, from, tap, single, last, bias, part_rows, part_cols, tile_cols, EDGEL3_RELU, to);
             else if (output == EDGEL3_RELU_POOL)
-              accumulate(part, from, tap, last, bias, part_rows, part_cols, tile_cols, EDGEL3_RELU_POOL, to);
+              accumulate(part, from, tap, single, last, bias, part_rows, part_cols, tile_cols, EDGEL3_RELU_POOL, to);
             else
-              accumulate(part, from, tap, last, bias, part_rows, part_cols, tile_cols, EDGEL3_MAXIMUM, to);
+              accumulate(part, from, tap, single, last, bias, part_rows, part_cols, tile_cols, EDGEL3_MAXIMUM, to);
           }
         if (b + 1 == s->blocks && output == EDGEL3_MAXIMUM)
           finish_maximum(s, out, sums, o, row_tile * s->col_tiles + col_tile, group, tile_rows * tile_cols);
@@ -204,4 +223,10 @@ TARGET static void tile(const edgel3_stage *s, uint32_t row_tile, uint32_t col_t
     tile_of(s, row_tile, col_tile, chunk, chunks, in, out, scratch, 4, 6, 6, PART_ROWS, 6);
 }
 
-const edgel3_kernels KERNELS = {NAME, SUPPORTED, VL, tile};
+#ifdef KEEP
+enum { PAIRS = 1 };
+#else
+enum { PAIRS = 0 };
+#endif
+
+const edgel3_kernels KERNELS = {NAME, SUPPORTED, VL, PAIRS, tile};
