@@ -120,12 +120,10 @@ def _graph_name(stem: str, precision: str, kind: str) -> str:
 
 
 def _packaged_path(variant: Variant, precision: str = "fp32", kind: str = "mel") -> Path | None:
-    """The graph that this package holds, if it holds that precision of it."""
-    if not variant.packaged or kind != "mel":
+    """The graph that this package holds, if it is that one."""
+    if not variant.packaged or (precision, kind) != ("fp32", "mel"):
         return None
-    name = variant.file if precision == "fp32" else f"{variant.id}.{precision}.onnx"
-    path = Path(str(resources.files("edgel3_onnx.onnx_models").joinpath(name)))
-    return path if path.exists() else None
+    return Path(str(resources.files("edgel3_onnx.onnx_models").joinpath(variant.file)))
 
 
 def _origin_of(variant: Variant) -> dict[str, object]:

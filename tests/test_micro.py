@@ -14,7 +14,7 @@ import soundfile
 
 import micro_golden
 from edgel3_onnx import EmbeddingStream, get_embedding, load_embedding_model, load_embedding_model_path
-from parity import relative_error
+from parity import least_cosine, relative_error
 
 ROOT = Path(__file__).parents[1]
 # The golden values were computed by another version of ONNX Runtime or on another processor, perhaps.
@@ -117,3 +117,10 @@ def test_a_wheel_installs_and_embeds_with_the_network_cut(tmp_path):
         [python, "-c", "import edgel3_onnx; print(edgel3_onnx.__file__)"], cwd=tmp_path, env=environment
     )
     assert where.stdout.startswith(str(site))
+
+
+def test_int8_is_made_from_it_on_first_use():
+    model = load_embedding_model("micro", precision="int8")
+    assert model.info.precision == "int8" and model.info.path.stat().st_size <= 200_000
+    embedding, _ = get_embedding(CASE.audio(), CASE.sr, model, hop_size=CASE.hop_size, verbose=0)
+    assert least_cosine(embedding, expected(CASE)) >= 0.97

@@ -1,4 +1,4 @@
-"""Train `micro`, the student of SEA-64, and write onnx_models/micro.onnx and micro.int8.onnx.
+"""Train `micro`, the student of SEA-64, and write onnx_models/micro.onnx.
 
 Run ``python -m training.distill --teacher edgel3_sea_ust_audio_emb_64.h5.gz``. An interrupted run goes on from its
 last checkpoint.
@@ -15,10 +15,9 @@ import numpy as np
 import torch
 
 from edgel3_onnx.export.files import write_atomically
-from edgel3_onnx.export.quantize import quantize
 from training.architecture import describe
 from training.dataset import natural_windows, shards
-from training.graph import OUTPUT, OUTPUT_INT8, build
+from training.graph import OUTPUT, build
 from training.metrics import agreement
 from training.muon import Muon
 from training.sources import cache_dir, recordings
@@ -213,7 +212,6 @@ def main() -> None:
     digest = hashlib.sha256(arguments.teacher.read_bytes()).hexdigest()
     graph = build(run.averaged().folded(), arguments.teacher.name, digest)
     write_atomically(OUTPUT, graph)
-    write_atomically(OUTPUT_INT8, quantize(graph, "int8"))
     checkpoint.unlink()
 
 

@@ -15,7 +15,7 @@ from edgel3_onnx.export.quantize import quantize
 from training import teacher
 from training.classify import file_classes, repeated_accuracy
 from training.dataset import natural_windows
-from training.graph import OUTPUT, OUTPUT_INT8
+from training.graph import OUTPUT
 from training.metrics import agreement, neighbour_agreement
 from training.sources import Recording, recordings
 
@@ -68,12 +68,9 @@ def main() -> None:
     arguments = parser.parse_args()
 
     published = teacher.graph(arguments.teacher)
-    graphs = {
-        "micro fp32": OUTPUT.read_bytes(),
-        "micro int8": OUTPUT_INT8.read_bytes(),
-        "SEA-64 fp32": published,
-        "SEA-64 int8": quantize(published, "int8"),
-    }
+    graphs = {}
+    for name, graph in (("micro", OUTPUT.read_bytes()), ("SEA-64", published)):
+        graphs |= {f"{name} fp32": graph, f"{name} int8": quantize(graph, "int8")}
     sessions = {name: teacher.session(graph) for name, graph in graphs.items()}
     ratios = time_ratios(sessions, "SEA-64 fp32")
     methods = {name: embed_with(session) for name, session in sessions.items()} | {"mean log-mel": mean_log_mel}

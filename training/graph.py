@@ -12,7 +12,6 @@ from edgel3_onnx.spec import FRONTENDS
 from training.architecture import ARCHITECTURE, EMBEDDING_DIM, INPUT_SCALE, INPUT_SHIFT, describe
 
 OUTPUT = Path(__file__).parent.parent / "onnx_models" / "micro.onnx"
-OUTPUT_INT8 = OUTPUT.with_name("micro.int8.onnx")
 OPSET, IR_VERSION = 17, 8
 EXPORTER = "0.1.0"
 
