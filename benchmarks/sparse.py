@@ -26,6 +26,7 @@ from edgel3_onnx.spec import NETWORKS
 
 ZEROS = (0.9575, 0.87, 0.723, 0.535)
 REPEATS = 6
+REST_S = 0.1
 
 
 def quantiles(zeros: float) -> tuple[float, ...]:
@@ -50,10 +51,14 @@ def build(folder: Path, zeros: float) -> Path:
 
 
 def measure(calls: dict[str, object]) -> dict[str, float]:
-    """Best time of each call, taken in turns so that a slow moment of the machine meets all of them."""
+    """Best time of each call, taken in turns so that a slow moment of the machine meets all of them.
+
+    Each waits for REST_S first: ONNX Runtime's threads spin on for a while, on the cores that the next call needs.
+    """
     best = dict.fromkeys(calls, np.inf)
     for _ in range(REPEATS):
         for name, call in calls.items():
+            time.sleep(REST_S)
             start = time.perf_counter()
             call()
             best[name] = min(best[name], time.perf_counter() - start)
