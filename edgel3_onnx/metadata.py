@@ -11,7 +11,6 @@ from edgel3_onnx.spec import FrontEndSpec, NetworkSpec
 
 KEY = "edgel3_onnx"  # of the graph's custom metadata; its value is a JSON object
 FORMAT = 1
-KINDS = ("mel", "waveform")
 PRECISIONS = ("fp32", "int8", "fp16")
 
 
@@ -20,7 +19,7 @@ class GraphMetadata:
     """The metadata of a graph that this package exported."""
 
     variant: str | None  # id in the registry; None for weights of one's own
-    kind: str  # one of KINDS: what the graph takes
+    kind: str  # "mel" or "waveform": what the graph takes
     precision: str  # one of PRECISIONS
     frontend: dict[str, Any]
     network: dict[str, Any]

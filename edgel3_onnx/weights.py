@@ -10,7 +10,7 @@ from pathlib import Path
 from edgel3_onnx import download
 from edgel3_onnx.cache import cache_dir, fault, get_or_make
 from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error
-from edgel3_onnx.metadata import FORMAT, KINDS, PRECISIONS
+from edgel3_onnx.metadata import FORMAT, PRECISIONS
 from edgel3_onnx.registry import Variant, upstream_url, variants
 from edgel3_onnx.spec import NETWORKS
 
@@ -20,17 +20,17 @@ _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
-def cached_path(variant: Variant, precision: str = "fp32", kind: str = "mel") -> Path | None:
+def cached_path(variant: Variant, precision: str = "fp32") -> Path | None:
     """The local graph of ``variant`` if it can be used as it is, else None. Never writes or downloads."""
-    _check_arguments(precision, kind)
-    packaged = _packaged_path(variant, precision, kind)
+    _check_precision(precision)
+    packaged = _packaged_path(variant, precision)
     if packaged is not None:
         return packaged
-    graph = cache_dir() / _graph_name(variant.id, precision, kind)
+    graph = cache_dir() / _graph_name(variant.id, precision)
     return graph if fault(graph, _origin_of(variant)) is None else None
 
 
-def embedding_model_path(variant: Variant, *, precision: str = "fp32", kind: str = "mel", verbose: bool = True) -> Path:
+def embedding_model_path(variant: Variant, *, precision: str = "fp32", verbose: bool = True) -> Path:
     """The local graph of ``variant``: from the package, the cache, or made now from published weights.
 
     Parameters
@@ -38,8 +38,6 @@ def embedding_model_path(variant: Variant, *, precision: str = "fp32", kind: str
     variant : Variant
     precision : {"fp32", "int8", "fp16"}
         The last two are made from the fp32 graph on first use.
-    kind : {"mel", "waveform"}
-        What the graph takes: a log-mel image, or one second of audio.
     verbose : bool
         Show the progress of a download on stderr, if that is a terminal.
 
@@ -49,21 +47,19 @@ def embedding_model_path(variant: Variant, *, precision: str = "fp32", kind: str
         If the graph is not at hand and cannot be made; the message says what was tried, why that failed, and
         the ways out.
     EdgeL3ArgumentError
-        If there is no such precision or kind.
+        If there is no such precision.
     """
-    _check_arguments(precision, kind)
-    packaged = _packaged_path(variant, precision, kind)
+    _check_precision(precision)
+    packaged = _packaged_path(variant, precision)
     if packaged is not None:
         return packaged
 
     def make() -> bytes:
-        if kind == "waveform":
-            return _add_front_end(embedding_model_path(variant, precision=precision, verbose=verbose).read_bytes())
         if precision != "fp32":
             return _quantize(embedding_model_path(variant, verbose=verbose).read_bytes(), precision)
         return _convert_published(variant, verbose)
 
-    return get_or_make(_graph_name(variant.id, precision, kind), _origin_of(variant), make)
+    return get_or_make(_graph_name(variant.id, precision), _origin_of(variant), make)
 
 
 def convert_file(path: str | os.PathLike[str], network_name: str, precision: str = "fp32") -> Path:
@@ -85,7 +81,7 @@ def convert_file(path: str | os.PathLike[str], network_name: str, precision: str
     EdgeL3ArgumentError
         If the file cannot be read or is of another type, or there is no such precision or network.
     """
-    _check_arguments(precision, "mel")
+    _check_precision(precision)
     if network_name not in NETWORKS:
         raise EdgeL3ArgumentError(f"network_name must be one of {', '.join(NETWORKS)}, got {network_name!r}")
     path = Path(path)
@@ -96,7 +92,7 @@ def convert_file(path: str | os.PathLike[str], network_name: str, precision: str
         raise EdgeL3ArgumentError(f"weights: {path} is neither Keras HDF5 (.h5, .h5.gz) nor ONNX (.onnx)")
 
     def cached(precision: str, make: Callable[[], bytes]) -> Path:
-        name = _graph_name(f"own-{digest[:16]}-{network_name}", precision, "mel")
+        name = _graph_name(f"own-{digest[:16]}-{network_name}", precision)
         return get_or_make(name, _origin(digest), make)
 
     if is_hdf5:
@@ -108,20 +104,18 @@ def convert_file(path: str | os.PathLike[str], network_name: str, precision: str
     return graph if fits else cached(precision, lambda: _quantize(graph.read_bytes(), precision))
 
 
-def _check_arguments(precision: str, kind: str) -> None:
+def _check_precision(precision: str) -> None:
     if precision not in PRECISIONS:
         raise EdgeL3ArgumentError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
-    if kind not in KINDS:
-        raise EdgeL3ArgumentError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
 
 
-def _graph_name(stem: str, precision: str, kind: str) -> str:
-    return f"{stem}.{kind}.{precision}.onnx"
+def _graph_name(stem: str, precision: str) -> str:
+    return f"{stem}.mel.{precision}.onnx"
 
 
-def _packaged_path(variant: Variant, precision: str = "fp32", kind: str = "mel") -> Path | None:
+def _packaged_path(variant: Variant, precision: str = "fp32") -> Path | None:
     """The graph that this package holds, if it is that one."""
-    if not variant.packaged or (precision, kind) != ("fp32", "mel"):
+    if not variant.packaged or precision != "fp32":
         return None
     return Path(str(resources.files("edgel3_onnx.onnx_models").joinpath(variant.file)))
 
@@ -149,7 +143,7 @@ def _convert_published(variant: Variant, verbose: bool) -> bytes:
 
 
 def _unavailable(variant: Variant, failure: str) -> str:
-    graph = cache_dir() / _graph_name(variant.id, "fp32", "mel")
+    graph = cache_dir() / _graph_name(variant.id, "fp32")
     ways_out = [
         "set EDGEL3_ONNX_MIRROR to a directory or an http(s) URL that has this file",
         "give a weight file: --weights FILE, in Python weights=FILE",
@@ -186,13 +180,6 @@ def _quantize(graph: bytes, precision: str) -> bytes:
         from edgel3_onnx.export.quantize import quantize
 
         return quantize(graph, precision)
-
-
-def _add_front_end(graph: bytes) -> bytes:
-    with _export_packages("Making a waveform graph"):
-        from edgel3_onnx.export.waveform import add_front_end
-
-        return add_front_end(graph)
 
 
 def _checked_precision(graph: bytes, network_name: str, source_file: str) -> str:

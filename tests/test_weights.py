@@ -358,15 +358,15 @@ def test_compression_bomb_is_refused(mirror, variant):
     assert cached_names() == set()
 
 
-@pytest.mark.parametrize(("precision", "kind"), [("int8", "mel"), ("fp16", "mel"), ("fp16", "waveform")])
-def test_other_precisions_and_kinds_are_made_from_the_published_file_and_cached(mirror, variant, precision, kind):
-    assert weights.cached_path(variant, precision, kind) is None
-    path = weights.embedding_model_path(variant, precision=precision, kind=kind)
-    assert path == weights.cache_dir() / f"sea-64.{kind}.{precision}.onnx"
-    assert (metadata(path)["precision"], metadata(path)["kind"]) == (precision, kind)
+@pytest.mark.parametrize("precision", ["int8", "fp16"])
+def test_other_precisions_are_made_from_the_published_file_and_cached(mirror, variant, precision):
+    assert weights.cached_path(variant, precision) is None
+    path = weights.embedding_model_path(variant, precision=precision)
+    assert path == weights.cache_dir() / f"sea-64.mel.{precision}.onnx"
+    assert (metadata(path)["precision"], metadata(path)["kind"]) == (precision, "mel")
     (mirror / variant.file).unlink()
-    assert weights.embedding_model_path(variant, precision=precision, kind=kind) == path
-    assert weights.cached_path(variant, precision, kind) == path
+    assert weights.embedding_model_path(variant, precision=precision) == path
+    assert weights.cached_path(variant, precision) == path
     assert weights.cached_path(variant) is not None
 
 
@@ -388,8 +388,6 @@ def test_missing_converter_package_is_named(mirror, variant, monkeypatch):
     assert cached_names() == set()
 
 
-def test_unknown_precision_and_kind(variant):
+def test_unknown_precision(variant):
     with pytest.raises(EdgeL3ArgumentError, match="precision must be one of fp32, int8, fp16, got 'int4'"):
         weights.embedding_model_path(variant, precision="int4")
-    with pytest.raises(EdgeL3ArgumentError, match="kind must be one of mel, waveform, got 'image'"):
-        weights.cached_path(variant, kind="image")

@@ -9,11 +9,11 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from edgel3_onnx.spec import FRONTENDS
+from edgel3_onnx.version import __version__
 from training.architecture import ARCHITECTURE, EMBEDDING_DIM, INPUT_SCALE, INPUT_SHIFT, describe
 
 OUTPUT = Path(__file__).parent.parent / "onnx_models" / "micro.onnx"
 OPSET, IR_VERSION = 17, 8
-EXPORTER = "0.1.0"
 
 
 def build(layers: list[tuple[np.ndarray, np.ndarray]], teacher_file: str, teacher_sha256: str) -> bytes:
@@ -58,7 +58,7 @@ def build(layers: list[tuple[np.ndarray, np.ndarray]], teacher_file: str, teache
         [numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
-    model.producer_name, model.producer_version = "edgel3-onnx", EXPORTER
+    model.producer_name, model.producer_version = "edgel3-onnx", __version__
     metadata = {
         "format": 1,
         "variant": "micro",
@@ -68,7 +68,7 @@ def build(layers: list[tuple[np.ndarray, np.ndarray]], teacher_file: str, teache
         "network": {"student_of": "sea-64", "embedding_dim": EMBEDDING_DIM, "architecture": describe()},
         "filters": [layer.filters for layer in ARCHITECTURE],
         "source": {"file": teacher_file, "sha256": teacher_sha256},
-        "exporter": EXPORTER,
+        "exporter": __version__,
     }
     helper.set_model_props(model, {"edgel3_onnx": json.dumps(metadata, sort_keys=True, separators=(",", ":"))})
     onnx.checker.check_model(model, full_check=True)
