@@ -92,20 +92,23 @@ def to_mono(audio: ArrayLike) -> NDArray[np.float32]:
 
 def mix_down(array: NDArray[Any]) -> NDArray[np.float32]:
     """Average (N, C) or take (N,) as it is, in full scale ±1: float32 (N,), contiguous."""
-    mono = array
-    if array.ndim == 2:
-        mono = array[:, 0].astype(np.float64)  # column by column: numpy's mean over a short axis is slow
-        for channel in range(1, array.shape[1]):
-            mono += array[:, channel]
-        mono /= array.shape[1]
-    if array.dtype.kind != "f":
-        full_scale = 2.0 ** (8 * array.dtype.itemsize - 1)
-        mono = mono.astype(np.float64)
-        if array.dtype.kind == "u":
-            mono -= full_scale
-        mono /= full_scale
-    with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinite, which is reported as such
-        return np.ascontiguousarray(mono, dtype=np.float32)
+    channels = array.T if array.ndim == 2 else array[np.newaxis]
+    if array.dtype == np.float32 and len(channels) == 1:
+        return np.ascontiguousarray(channels[0])
+    # The sum of two float32, or of up to 256 integers of 16 bits, is rounded once in float32 as well.
+    once = array.dtype == np.float32 and len(channels) <= 2 or array.dtype == np.int16 and len(channels) <= 256
+    with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite, which is reported as such
+        mono = channels[0].astype(np.float32 if once else np.float64)
+        for channel in channels[1:]:  # one by one: numpy's mean over a short axis is slow
+            mono += channel
+        if array.dtype.kind == "f":
+            mono /= len(channels)
+        else:
+            full_scale = 2.0 ** (8 * array.dtype.itemsize - 1)
+            if array.dtype.kind == "u":
+                mono -= full_scale * len(channels)
+            mono /= full_scale * len(channels)
+        return mono.astype(np.float32, copy=False)
 
 
 def frame(

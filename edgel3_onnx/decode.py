@@ -87,10 +87,11 @@ class _SndfileRecording:
 
         sound = self._sound
         length = max(min(int(seconds * self.sample_rate), _MAX_BLOCK // sound.channels), 1)
+        dtype = "int16" if sound.subtype == "PCM_16" else "float32"  # as they are stored, without a conversion
         done = 0
         while True:
             try:
-                block = sound.read(length, dtype="float32", always_2d=True)
+                block = sound.read(length, dtype=dtype, always_2d=True)
             except soundfile.LibsndfileError as error:
                 reason = error.error_string.removeprefix("Error : ").strip()
                 raise EdgeL3Error(f"is damaged after {done / self.sample_rate:.2f} s ({reason})") from error

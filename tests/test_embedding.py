@@ -116,6 +116,22 @@ def test_channels_are_averaged(sea64):
     np.testing.assert_array_equal(embedding_of(np.asfortranarray(stereo), sea64), embedding_of(stereo, sea64))
 
 
+@pytest.mark.parametrize("channels", [2, 3, 5])
+@pytest.mark.parametrize("dtype", [np.int16, np.uint8, np.float32, np.float64])
+def test_channels_are_averaged_as_in_double_precision(sea64, dtype, channels):
+    rng = np.random.default_rng(channels)
+    if np.dtype(dtype).kind == "f":
+        audio = rng.uniform(-1, 1, (SR, channels)).astype(dtype)
+        mean = audio.astype(np.float64).mean(axis=1)
+    else:
+        limits = np.iinfo(dtype)
+        audio = rng.integers(limits.min, limits.max, (SR, channels), dtype, endpoint=True)
+        audio[0], audio[1] = limits.min, limits.max  # sums beyond the type's own range
+        half = (int(limits.max) - int(limits.min) + 1) // 2
+        mean = (audio.astype(np.float64) - (half if limits.min == 0 else 0)).mean(axis=1) / half
+    np.testing.assert_array_equal(embedding_of(audio, sea64), embedding_of(mean.astype(np.float32), sea64))
+
+
 def test_silence_and_short_audio_warn_and_are_embedded(sea64):
     with pytest.warns(EdgeL3Warning, match="all zeros"):
         assert np.isfinite(embedding_of(np.zeros(2 * SR), sea64)).all()
