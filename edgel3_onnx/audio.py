@@ -12,6 +12,8 @@ from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Warning
 from edgel3_onnx.frontend import num_windows
 from edgel3_onnx.spec import FrontEndSpec
 
+# Up to how many values have a mean in float32 that is rounded once; sums of more are taken in float64.
+_ROUNDED_ONCE = {np.dtype(np.float32): 2, np.dtype(np.int16): 256}
 MAX_CHANNELS = 32  # an array with more columns than this and than rows is (channels, samples) by mistake
 
 
@@ -95,8 +97,7 @@ def mix_down(array: NDArray[Any]) -> NDArray[np.float32]:
     channels = array.T if array.ndim == 2 else array[np.newaxis]
     if array.dtype == np.float32 and len(channels) == 1:
         return np.ascontiguousarray(channels[0])
-    # The sum of two float32, or of up to 256 integers of 16 bits, is rounded once in float32 as well.
-    once = array.dtype == np.float32 and len(channels) <= 2 or array.dtype == np.int16 and len(channels) <= 256
+    once = len(channels) <= _ROUNDED_ONCE.get(array.dtype, 0)
     with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite, which is reported as such
         mono = channels[0].astype(np.float32 if once else np.float64)
         for channel in channels[1:]:  # one by one: numpy's mean over a short axis is slow

@@ -130,6 +130,7 @@ def run(
         precision,
         provider_options,
         fast_math,
+        verbose,
     )
     embedding_options = Options(bool(center), hop_size, resampler, batch_size)
     options = RunOptions(model_options, embedding_options, format, os.fspath(output_dir or ""), existing == "skip")
@@ -222,7 +223,7 @@ def _model_arguments(args: argparse.Namespace) -> dict[str, Any]:
 
 def _live(args: argparse.Namespace) -> int:
     """Embed standard input: JSON lines as the audio comes, or one file at its end."""
-    model = ModelOptions(**_model_arguments(args)).load()
+    model = ModelOptions(**_model_arguments(args), verbose=not args.quiet).load()
     options = Options(args.center, args.hop_size, args.resampler)
     reader = PipeReader(binary_stdin())
     if args.rate is not None:

@@ -108,6 +108,7 @@ def get_embedding(
             num_threads=num_threads,
             weights=weights,
             precision=precision,
+            verbose=bool(verbose),
         )
     elif not isinstance(model, EmbeddingModel):
         raise EdgeL3ArgumentError(

@@ -243,6 +243,7 @@ def process_file(
             num_threads=num_threads,
             weights=weights,
             precision=precision,
+            verbose=bool(verbose),
         )
     elif not isinstance(model, EmbeddingModel):
         raise EdgeL3ArgumentError(

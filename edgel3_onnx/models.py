@@ -134,6 +134,7 @@ def load_embedding_model(
     precision: str = "fp32",
     provider_options: Mapping[str, str] | None = None,
     fast_math: bool = False,
+    verbose: bool = True,
 ) -> EmbeddingModel:
     """Load an embedding model. The same arguments give the same object as long as it is in use.
 
@@ -161,6 +162,8 @@ def load_embedding_model(
     fast_math : bool
         Let ONNX Runtime use bfloat16 products on Arm CPUs that have them. With 1.32 it leaves 3x3 convolutions,
         and so these networks, as they are.
+    verbose : bool
+        Show a progress bar while weights are downloaded, where standard error is a terminal.
 
     Raises
     ------
@@ -175,7 +178,7 @@ def load_embedding_model(
         raise EdgeL3ArgumentError(f"num_threads must be a positive integer or None, got {num_threads!r}")
     _check_precision(precision)
     if weights is None:
-        path = store.embedding_model_path(variant, precision=precision)
+        path = store.embedding_model_path(variant, precision=precision, verbose=verbose)
     elif variant.network is None:
         raise EdgeL3ArgumentError(f"weights cannot be given for model_type {model_type!r}")
     else:

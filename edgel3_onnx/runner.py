@@ -28,6 +28,7 @@ class ModelOptions:
     precision: str = "fp32"
     provider_options: Mapping[str, str] | None = None
     fast_math: bool = False
+    verbose: bool = True
 
     def load(self) -> EmbeddingModel:
         return load_embedding_model(**asdict(self))

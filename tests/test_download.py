@@ -1,6 +1,5 @@
 """Downloads that go right, and each way in which they go wrong, against a local server."""
 
-import io
 import socket
 import subprocess
 import sys
@@ -9,7 +8,7 @@ import time
 import pytest
 
 from edgel3_onnx import EdgeL3Error, download
-from upstream import Upstream
+from upstream import Terminal, Upstream
 
 FILE = "edgel3 weights.h5.gz"
 DATA = b"\x1f\x8b" + bytes(range(256)) * 1000
@@ -185,11 +184,6 @@ def test_proxy_of_the_environment_is_used(upstream, monkeypatch):
     monkeypatch.setenv("http_proxy", upstream.url.removesuffix("/models"))
     assert fetch("http://upstream.invalid/models") == DATA
     assert upstream.requests == ["http://upstream.invalid/models/edgel3%20weights.h5.gz"]
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 def test_progress_bar_only_on_a_terminal_and_when_verbose(upstream, monkeypatch, capsys):

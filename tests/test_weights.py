@@ -14,11 +14,13 @@ from pathlib import Path
 
 import onnx
 import pytest
+import soundfile
 
-from edgel3_onnx import EdgeL3ArgumentError, EdgeL3Error, cache, download, weights
+import golden
+from edgel3_onnx import EdgeL3ArgumentError, EdgeL3Error, cache, cli, download, models, weights
 from edgel3_onnx.registry import variants
 from store import cached_names, metadata
-from upstream import Upstream
+from upstream import Terminal, Upstream
 
 # Runs in a process of its own: the path of the variant whose published file has the git blob id argv[2].
 # Ctrl-C works in it even where pytest runs in the background.
@@ -59,6 +61,19 @@ def test_first_use_downloads_and_converts_later_ones_read_the_cache(upstream, va
     assert weights.embedding_model_path(variant) == weights.cached_path(variant) == path
     assert path.stat().st_mtime_ns == before and len(upstream.requests) == 1
     assert cached_names() == {GRAPH, GRAPH + ".json"}
+
+
+def test_quiet_hides_the_download_too(upstream, variant, monkeypatch, tmp_path):
+    audio = tmp_path / "clip.wav"
+    soundfile.write(audio, golden.audio(8000, 1.5, 1), 8000)
+    monkeypatch.setattr(models, "find_variant", lambda *arguments: variant)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    command = [str(audio), "--model-type", "sea", "--emb-dim", "64", "-o", str(tmp_path), "--overwrite"]
+    assert cli.main([*command, "--quiet"]) == 0
+    assert len(upstream.requests) == 1 and sys.stderr.getvalue() == ""
+    weights.cached_path(variant).unlink()
+    assert cli.main(command) == 0
+    assert len(upstream.requests) == 2 and variant.file in sys.stderr.getvalue()
 
 
 def test_cached_graph_needs_neither_network_nor_converter_nor_a_cache_that_can_be_written(mirror, variant):

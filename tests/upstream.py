@@ -1,12 +1,20 @@
 """A local HTTP server that stands for upstream, or for a mirror, with every way in which a network fails."""
 
 import contextlib
+import io
 import threading
 from collections import deque
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote
 
 SLOW_S = 1.0  # what a "slow" answer takes
+
+
+class Terminal(io.StringIO):
+    """Standard error that is a terminal, so that progress bars are shown."""
+
+    def isatty(self) -> bool:
+        return True
 
 
 class Upstream:
