@@ -109,7 +109,7 @@ def mix_down(array: NDArray[Any]) -> NDArray[np.float32]:
             if array.dtype.kind == "u":
                 mono -= full_scale * len(channels)
             mono /= full_scale * len(channels)
-        return mono.astype(np.float32, copy=False)
+        return np.asarray(mono, np.float32)
 
 
 def frame(
