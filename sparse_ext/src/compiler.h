@@ -9,9 +9,11 @@
 #include <intrin.h>
 #include <malloc.h>
 #define ALWAYS_INLINE static __forceinline
+#define NOINLINE __declspec(noinline)
 #define ALIGNED64 __declspec(align(64))
 #else
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
+#define NOINLINE __attribute__((noinline))
 #define ALIGNED64 __attribute__((aligned(64)))
 #endif
 

@@ -9,6 +9,12 @@ typedef struct {
   float weight;
 } edgel3_tap;
 
+/* The taps of one output channel in one block: up to the `start` of the next list. */
+typedef struct {
+  uint32_t start;
+  uint32_t single;  /* those before it come in pairs, of neighbouring pixels */
+} edgel3_list;
+
 enum edgel3_output {
   EDGEL3_RELU,      /* plane of the same size */
   EDGEL3_RELU_POOL, /* 2x2 maxima */
@@ -27,8 +33,7 @@ typedef struct {
   uint32_t blocks;
   enum edgel3_output output;
   edgel3_tap *taps;                 /* of block 0: output channel 0, 1, ...; of block 1: ... */
-  uint32_t *start;                  /* [blocks * cout + 1] into taps */
-  uint32_t *single;                 /* [blocks * cout] into taps: those before it come in pairs, of neighbouring pixels */
+  edgel3_list *list;                /* [blocks * cout + 1]; the last has a start alone */
   float *bias;                      /* [cout] */
   const float *first;               /* [cin][9] + [cin]: convolution 1, computed while packing; or NULL */
 } edgel3_stage;

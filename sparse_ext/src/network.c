@@ -90,12 +90,11 @@ static double pair_share(const edgel3_convolution *from) {
 static int set_taps(edgel3_stage *s, const edgel3_convolution *from, const edgel3_kernels *kernels) {
   const size_t lists = (size_t)s->blocks * s->cout;
   const int pairs = kernels->pairs && pair_share(from) >= LEAST_PAIR_SHARE;
-  s->start = malloc((lists + 1) * sizeof *s->start);
-  s->single = malloc(lists * sizeof *s->single);
+  s->list = malloc((lists + 1) * sizeof *s->list);
   s->taps = malloc((from->indptr[from->cout] + 1) * sizeof *s->taps);
   s->bias = malloc(s->cout * sizeof *s->bias);
   uint32_t *at = malloc(s->cout * sizeof *at); /* how far the packed weights of each output channel are taken */
-  if (!s->start || !s->single || !s->taps || !s->bias || !at) {
+  if (!s->list || !s->taps || !s->bias || !at) {
     free(at);
     return -1;
   }
@@ -106,13 +105,13 @@ static int set_taps(edgel3_stage *s, const edgel3_convolution *from, const edgel
     for (uint32_t o = 0; o < s->cout; ++o) {
       uint32_t end = at[o];
       while (end < from->indptr[o + 1] && from->index[end] / 9 / s->block == b) ++end;
-      s->start[(size_t)b * s->cout + o] = taken;
+      s->list[(size_t)b * s->cout + o].start = taken;
       for (uint32_t i = at[o]; pairs && i < end; ++i)
         if (is_pair(from, i, end)) {
           s->taps[taken++] = tap_of(s, from, i, kernels->lanes);
           s->taps[taken++] = tap_of(s, from, ++i, kernels->lanes);
         }
-      s->single[(size_t)b * s->cout + o] = taken;
+      s->list[(size_t)b * s->cout + o].single = taken;
       for (uint32_t i = at[o]; i < end; ++i)
         if (pairs && is_pair(from, i, end))
           ++i;
@@ -120,7 +119,7 @@ static int set_taps(edgel3_stage *s, const edgel3_convolution *from, const edgel
           s->taps[taken++] = tap_of(s, from, i, kernels->lanes);
       at[o] = end;
     }
-  s->start[lists] = taken;
+  s->list[lists].start = taken;
   free(at);
   return 0;
 }
@@ -174,8 +173,7 @@ void edgel3_network_free(edgel3_network *network) {
   if (!network) return;
   for (uint32_t k = 0; k < EDGEL3_STAGES; ++k) {
     free(network->stage[k].taps);
-    free(network->stage[k].start);
-    free(network->stage[k].single);
+    free(network->stage[k].list);
     free(network->stage[k].bias);
   }
   free(network->first);

@@ -102,22 +102,15 @@ TARGET static void first_block(float *to, const edgel3_stage *s, const float *in
     UNROLL                                 \
     for (int c = 0; c < part_cols; ++c)
 
-/* Where a part of a tile stands in the output plane of its stage. */
-typedef struct {
-  float *at;       /* its first pixel */
-  int cols;        /* that lie inside the plane */
-  int row_floats;
-} part_output;
-
-/* Add the products of one output channel's taps to the sums of a part of a tile, which stay in registers: from `tap` to
-   `single` two taps at a time, whose pixels are neighbours, so that each pixel is loaded once. Then keep the sums for the next
-   block of input channels; or, if they are complete, bring them to the output plane. */
+/* Add the products of taps to the sums of a part of a tile, which stay in registers: from `tap` to `single` two taps at
+   a time, whose pixels are neighbours, so that each pixel is loaded once. Then keep the sums for the next block of
+   input channels; or, if they are complete, bring those of the first `cols` columns of `to` to the output plane. */
 INLINE void accumulate(float *sums, const float *packed, const edgel3_tap *tap, const edgel3_tap *single,
                        const edgel3_tap *end, const float *bias, const int part_rows, const int part_cols,
-                       const int tile_cols, const int output, const part_output to) {
+                       const int tile_cols, const int output, float *to, const int cols, const int row_floats) {
   V sum[4][12];
   EACH_PIXEL sum[r][c] = bias ? SET1(*bias) : LOAD(sums + (r * tile_cols + c) * VL);
-  if (output == EDGEL3_RELU) EACH_PIXEL if (c < to.cols) PREFETCH(to.at + r * to.row_floats + c * EDGEL3_LANES);
+  if (output == EDGEL3_RELU) EACH_PIXEL if (c < cols) PREFETCH(to + r * row_floats + c * EDGEL3_LANES);
 #ifdef KEEP
   for (; tap < single; tap += 2) {
     const float *from = (const float *)((const char *)packed + tap->offset);
@@ -142,26 +135,66 @@ INLINE void accumulate(float *sums, const float *packed, const edgel3_tap *tap, 
   }
   const V zero = SET1(0.0f);
   if (output == EDGEL3_RELU) {
-    EACH_PIXEL if (c < to.cols) STORE(to.at + r * to.row_floats + c * EDGEL3_LANES, MAX(sum[r][c], zero));
+    EACH_PIXEL if (c < cols) STORE(to + r * row_floats + c * EDGEL3_LANES, MAX(sum[r][c], zero));
   } else if (output == EDGEL3_RELU_POOL) {
     UNROLL
     for (int r = 0; r < part_rows; r += 2)
       UNROLL
       for (int c = 0; c + 1 < part_cols; c += 2)
-        if (c / 2 < to.cols)
-          STORE(to.at + r / 2 * to.row_floats + c / 2 * EDGEL3_LANES,
+        if (c / 2 < cols)
+          STORE(to + r / 2 * row_floats + c / 2 * EDGEL3_LANES,
                 MAX(MAX(MAX(sum[r][c], sum[r][c + 1]), MAX(sum[r + 1][c], sum[r + 1][c + 1])), zero));
   } else {
     EACH_PIXEL STORE(sums + (r * tile_cols + c) * VL, sum[r][c]);
   }
 }
 
-INLINE part_output output_of(const edgel3_stage *s, float *out, uint32_t o, int y, int x, int group) {
-  const int shrink = s->output == EDGEL3_RELU_POOL ? 2 : 1, out_cols = (int)s->out_cols;
-  float *plane = out + (size_t)o * s->out_rows * out_cols * EDGEL3_LANES + group * VL;
-  return (part_output){plane + (y / shrink * out_cols + x / shrink) * EDGEL3_LANES, out_cols - x / shrink,
-                       out_cols * EDGEL3_LANES};
+/* What a block of input channels adds to the output channels of a tile. */
+typedef struct {
+  const edgel3_tap *taps;         /* of the stage */
+  const edgel3_list *list, *last; /* one for each output channel */
+  const float *bias;              /* of the first output channel; NULL if there are sums already */
+  const float *packed;
+  float *sums;
+  float *out;                     /* the tile's first pixel in the plane of the first output channel */
+  size_t plane_floats;            /* of an output plane */
+  int out_cols, out_row_floats;   /* columns from `out` to the end of a row; floats of a row */
+} block_work;
+
+INLINE void run_lists(const block_work *work, const int tile_rows, const int tile_cols, const int cols,
+                      const int part_rows, const int part_cols, const int output) {
+  const int shrink = output == EDGEL3_RELU_POOL ? 2 : 1;
+  const float *bias = work->bias;
+  const edgel3_tap *tap = work->taps + work->list[0].start;
+  float *sums = work->sums, *out = work->out;
+  for (const edgel3_list *list = work->list; list < work->last; ++list) {
+    const edgel3_tap *single = work->taps + list[0].single, *end = work->taps + list[1].start;
+    for (int r = 0; r < tile_rows; r += part_rows)
+      for (int c = 0; c < cols; c += part_cols)
+        accumulate(sums + (r * tile_cols + c) * VL, work->packed + (r * (tile_cols + 2) + c) * VL, tap, single, end, bias,
+                   part_rows, part_cols, tile_cols, output,
+                   out + r / shrink * work->out_row_floats + c / shrink * EDGEL3_LANES, work->out_cols - c / shrink,
+                   work->out_row_floats);
+    tap = end;
+    if (bias) ++bias;
+    sums += tile_rows * tile_cols * VL;
+    out += work->plane_floats;
+  }
 }
+
+/* A function of its own for each case, or the compiler would run out of registers. */
+#define RUN(NAME, TILE_ROWS, TILE_COLS, COLS, ROWS_OF_PART, COLS_OF_PART, OUTPUT)           \
+  TARGET NOINLINE static void NAME(const block_work *work) {                                \
+    run_lists(work, TILE_ROWS, TILE_COLS, COLS, ROWS_OF_PART, COLS_OF_PART, OUTPUT);        \
+  }
+RUN(keep_2x12, 2, 12, 12, 2, PART_COLS, EDGEL3_MAXIMUM)
+RUN(relu_2x12, 2, 12, 12, 2, PART_COLS, EDGEL3_RELU)
+RUN(keep_4x6, 4, 6, 6, PART_ROWS, 6, EDGEL3_MAXIMUM)
+RUN(relu_4x6, 4, 6, 6, PART_ROWS, 6, EDGEL3_RELU)
+RUN(pool_4x6, 4, 6, 6, PART_ROWS, 6, EDGEL3_RELU_POOL)
+RUN(keep_4x3, 4, 6, 3, 4, 3, EDGEL3_MAXIMUM)
+RUN(relu_4x3, 4, 6, 3, 4, 3, EDGEL3_RELU)
+RUN(pool_4x3, 4, 6, 3, 4, 3, EDGEL3_RELU_POOL)
 
 /* The maximum of the finished sums of a tile, all of whose pixels are inside the plane: `out` is [tile of the
    stage][output channel][strip]. */
@@ -172,55 +205,52 @@ INLINE void finish_maximum(const edgel3_stage *s, float *out, const float *sums,
   STORE(out + ((size_t)tile * s->cout + o) * EDGEL3_LANES + group * VL, largest);
 }
 
+typedef void (*run_function)(const block_work *work);
+
 INLINE void tile_of(const edgel3_stage *s, uint32_t row_tile, uint32_t col_tile, uint32_t chunk, uint32_t chunks,
                     const float *in, float *out, float *scratch, const int tile_rows, const int tile_cols,
-                    const int cols, const int part_rows, const int part_cols) {
+                    const run_function keep, const run_function finish) {
   const int y = (int)row_tile * tile_rows, x = (int)col_tile * tile_cols;
+  const int shrink = s->output == EDGEL3_RELU_POOL ? 2 : 1;
   const size_t channel_floats = (size_t)(tile_rows + 2) * (tile_cols + 2) * VL;
+  const size_t sums_floats = (size_t)tile_rows * tile_cols * VL;
   const uint32_t begin = s->cout * chunk / chunks, end = s->cout * (chunk + 1) / chunks;
-  float *all_sums = scratch + GROUPS * s->block * channel_floats;
+  float *sums = scratch + GROUPS * s->block * channel_floats;
+  block_work work = {.taps = s->taps, .plane_floats = (size_t)s->out_rows * s->out_cols * EDGEL3_LANES,
+                     .out_cols = (int)s->out_cols - x / shrink, .out_row_floats = (int)s->out_cols * EDGEL3_LANES};
   for (uint32_t b = 0; b < s->blocks; ++b) {
     const uint32_t channel = b * s->block, n = s->cin - channel < s->block ? s->cin - channel : s->block;
-    const uint32_t *start = s->start + (size_t)b * s->cout;
-    const enum edgel3_output output = b + 1 < s->blocks ? EDGEL3_MAXIMUM : s->output; /* MAXIMUM: keep sums */
-    float *sums = all_sums;
     if (s->first)
       first_block(scratch, s, in, channel, n, y, x);
     else
       pack_block(scratch, s, in, channel, n, y, x, tile_rows, tile_cols);
     for (int group = 0; group < GROUPS; ++group) {
-      const float *packed = scratch + group * n * channel_floats;
-      for (uint32_t o = begin; o < end; ++o, sums += tile_rows * tile_cols * VL) {
-        const edgel3_tap *tap = s->taps + start[o], *last = s->taps + start[o + 1];
-        const edgel3_tap *single = s->taps + s->single[(size_t)b * s->cout + o];
-        const float *bias = b ? NULL : s->bias + o;
-        for (int r = 0; r < tile_rows; r += part_rows)
-          for (int c = 0; c < cols; c += part_cols) {
-            float *part = sums + (r * tile_cols + c) * VL;
-            const float *from = packed + (r * (tile_cols + 2) + c) * VL;
-            const part_output to = output_of(s, out, o, y + r, x + c, group);
-            if (output == EDGEL3_RELU)
-              accumulate(part, from, tap, single, last, bias, part_rows, part_cols, tile_cols, EDGEL3_RELU, to);
-            else if (output == EDGEL3_RELU_POOL)
-              accumulate(part, from, tap, single, last, bias, part_rows, part_cols, tile_cols, EDGEL3_RELU_POOL, to);
-            else
-              accumulate(part, from, tap, single, last, bias, part_rows, part_cols, tile_cols, EDGEL3_MAXIMUM, to);
-          }
-        if (b + 1 == s->blocks && output == EDGEL3_MAXIMUM)
-          finish_maximum(s, out, sums, o, row_tile * s->col_tiles + col_tile, group, tile_rows * tile_cols);
-      }
+      work.list = s->list + (size_t)b * s->cout + begin;
+      work.last = work.list + (end - begin);
+      work.bias = b ? NULL : s->bias + begin;
+      work.packed = scratch + group * n * channel_floats;
+      work.sums = sums + group * (end - begin) * sums_floats;
+      work.out = out + begin * work.plane_floats + (y / shrink * (int)s->out_cols + x / shrink) * EDGEL3_LANES + group * VL;
+      (b + 1 < s->blocks ? keep : finish)(&work);
     }
   }
+  if (s->output == EDGEL3_MAXIMUM)
+    for (int group = 0; group < GROUPS; ++group)
+      for (uint32_t o = begin; o < end; ++o, sums += sums_floats)
+        finish_maximum(s, out, sums, o, row_tile * s->col_tiles + col_tile, group, tile_rows * tile_cols);
 }
 
 TARGET static void tile(const edgel3_stage *s, uint32_t row_tile, uint32_t col_tile, uint32_t chunk, uint32_t chunks,
                         const float *in, float *out, float *scratch) {
+  static const run_function finish[3][3] = {
+      /* by enum edgel3_output */ {relu_2x12, relu_4x6, relu_4x3}, {NULL, pool_4x6, pool_4x3}, {keep_2x12, keep_4x6, keep_4x3}};
+  const run_function *last = finish[s->output];
   if (s->tile_rows == 2)
-    tile_of(s, row_tile, col_tile, chunk, chunks, in, out, scratch, 2, 12, 12, 2, PART_COLS);
+    tile_of(s, row_tile, col_tile, chunk, chunks, in, out, scratch, 2, 12, keep_2x12, last[0]);
   else if (s->narrow && col_tile + 1 == s->col_tiles)
-    tile_of(s, row_tile, col_tile, chunk, chunks, in, out, scratch, 4, 6, 3, 4, 3);
+    tile_of(s, row_tile, col_tile, chunk, chunks, in, out, scratch, 4, 6, keep_4x3, last[2]);
   else
-    tile_of(s, row_tile, col_tile, chunk, chunks, in, out, scratch, 4, 6, 6, PART_ROWS, 6);
+    tile_of(s, row_tile, col_tile, chunk, chunks, in, out, scratch, 4, 6, keep_4x6, last[1]);
 }
 
 #ifdef KEEP
