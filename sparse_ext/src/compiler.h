@@ -26,11 +26,13 @@
 #define HIDE(pointer) (void)(pointer)
 #endif
 
-/* Asks for a line that is going to be written. */
+/* Asks for a line that is going to be written; for a line that is going to be read later. */
 #if defined(__GNUC__)
 #define PREFETCH(address) __builtin_prefetch(address, 1)
+#define PREFETCH_LEVEL2(address) __builtin_prefetch(address, 0, 2)
 #else
 #define PREFETCH(address) (void)(address)
+#define PREFETCH_LEVEL2(address) (void)(address)
 #endif
 
 #if defined(__clang__)

@@ -97,7 +97,7 @@ static void compute(const edgel3_job *job, size_t first, size_t slot, size_t ste
     const edgel3_stage *s = &network->stage[step - 1];
     const uint32_t chunks = (uint32_t)chunks_of(job, s);
     const uint32_t chunk = (uint32_t)item % chunks, tile = (uint32_t)item / chunks;
-    network->kernels->tile(s, tile / s->col_tiles, tile % s->col_tiles, chunk, chunks, planes[(step - 1) % 2],
+    network->kernels->tile(s, tile % s->row_tiles, tile / s->row_tiles, chunk, chunks, planes[(step - 1) % 2],
                            planes[step % 2], scratch);
   }
 }

@@ -15,6 +15,7 @@
 #define STORE _mm256_store_ps
 #define SET1 _mm256_set1_ps
 #define FMA _mm256_fmadd_ps
+#define KEEP(v) __asm__("" : "+x"(v))
 #define MAX _mm256_max_ps
 #define FIRST_ROWS 1
 #define PART_ROWS 2

@@ -15,11 +15,12 @@
 #define STORE _mm512_store_ps
 #define SET1 _mm512_set1_ps
 #define FMA _mm512_fmadd_ps
+#define KEEP(v) __asm__("" : "+v"(v))
 #define MAX _mm512_max_ps
+#define STREAM _mm512_stream_ps
+#define STREAM_END _mm_sfence
 #define FIRST_ROWS 2
 #define PART_ROWS 4
 #define PART_COLS 12
-/* Compilers would rather load a pixel twice. */
-#define KEEP(v) __asm__("" : "+v"(v))
 #include "tile.h"
 #endif

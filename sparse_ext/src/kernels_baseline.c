@@ -22,6 +22,7 @@
 
 static int supported(void) { return 1; }
 
+#define KEEP(v) (void)(v)
 #define KERNELS edgel3_kernels_baseline
 #define NAME "baseline"
 #define SUPPORTED supported

@@ -7,14 +7,13 @@
 #include "compiler.h"
 #include "layers.h"
 
-/* Bytes of packed input that a block of input channels may take: with the sums that stream through, it has to stay in
-   the level-1 cache while all output channels are computed. */
-static size_t block_bytes(void) {
+/* Bytes of the level-1 cache. */
+static size_t level1_bytes(void) {
   long level1 = 0;
 #if defined(_SC_LEVEL1_DCACHE_SIZE)
   level1 = sysconf(_SC_LEVEL1_DCACHE_SIZE);
 #endif
-  return (size_t)(level1 > 0 ? level1 : 32 * 1024) / 6 * 5;
+  return level1 > 0 ? (size_t)level1 : 32 * 1024;
 }
 
 static const edgel3_kernels *const KERNELS[] = {
@@ -42,17 +41,20 @@ static const edgel3_kernels *find_kernels(const char *level) {
   return NULL;
 }
 
-/* Below this share of weights in pairs, a second loop costs more than the loads that pairs save (measured). */
-static const double LEAST_PAIR_SHARE = 0.4;
+/* Below this density, loops over shapes cost more than the loads that they save (measured). */
+static const double LEAST_DENSITY_OF_SHAPES = 0.13;
 
 static size_t channel_vectors(const edgel3_stage *s) { return (size_t)(s->tile_rows + 2) * (s->tile_cols + 2); }
+
+static const enum edgel3_output OUTPUT[EDGEL3_STAGES] = {
+    EDGEL3_RELU_POOL, EDGEL3_RELU_LARGE, EDGEL3_RELU_POOL, EDGEL3_RELU, EDGEL3_RELU_POOL, EDGEL3_RELU, EDGEL3_MAXIMUM};
 
 static void set_geometry(edgel3_stage *s, uint32_t stage, uint32_t lanes) {
   /* Stages 0, 2, 4 pool; each pooling halves the plane, odd columns are dropped. */
   const uint32_t halvings = (stage + 1) / 2;
   s->rows = (EDGEL3_MELS / EDGEL3_LANES) >> halvings;
   s->cols = EDGEL3_FRAMES >> halvings;
-  s->output = stage == EDGEL3_STAGES - 1 ? EDGEL3_MAXIMUM : stage % 2 ? EDGEL3_RELU : EDGEL3_RELU_POOL;
+  s->output = OUTPUT[stage];
   s->out_rows = s->output == EDGEL3_RELU_POOL ? s->rows / 2 : s->rows;
   s->out_cols = s->output == EDGEL3_RELU_POOL ? s->cols / 2 : s->cols;
   s->tile_rows = s->rows < 4 ? 2 : 4;
@@ -61,65 +63,88 @@ static void set_geometry(edgel3_stage *s, uint32_t stage, uint32_t lanes) {
   const uint32_t needed = s->output == EDGEL3_RELU_POOL ? 2 * s->out_cols : s->cols;
   s->col_tiles = (needed + s->tile_cols - 1) / s->tile_cols;
   s->narrow = s->col_tiles * s->tile_cols - needed >= s->tile_cols / 2;
-  s->block = (uint32_t)(block_bytes() / (channel_vectors(s) * lanes * sizeof(float)));
-  if (s->block > s->cin) s->block = s->cin;
-  s->blocks = (s->cin + s->block - 1) / s->block;
+  /* A block of packed input has to stay in the level-1 cache, with the sums that stream through, while all output
+     channels are computed. The last layers' lists are so short that fewer of them are worth some misses (measured). */
+  const size_t bytes = s->rows < 4 ? level1_bytes() : level1_bytes() / 6 * 5;
+  const uint32_t most = (uint32_t)(bytes / (channel_vectors(s) * lanes * sizeof(float)));
+  s->blocks = (s->cin + most - 1) / most;
+  s->block = (s->cin + s->blocks - 1) / s->blocks;
 }
 
-static edgel3_tap tap_of(const edgel3_stage *s, const edgel3_convolution *from, uint32_t i, uint32_t lanes) {
-  const uint32_t channel = from->index[i] / 9 % s->block, row = from->index[i] % 9 / 3, column = from->index[i] % 3;
+/* Bytes from the start of a packed block to where a tap begins to read. */
+static uint32_t offset_of(const edgel3_stage *s, uint32_t index, uint32_t lanes) {
+  const uint32_t channel = index / 9 % s->block, row = index % 9 / 3, column = index % 3;
   const size_t vector = channel * channel_vectors(s) + row * (s->tile_cols + 2) + column;
-  return (edgel3_tap){(uint32_t)(vector * lanes * sizeof(float)), from->weight[i]};
+  return (uint32_t)(vector * lanes * sizeof(float));
 }
 
-/* Whether entry i and the next, if there is one before `end`, are neighbours in a row of a kernel. */
-static int is_pair(const edgel3_convolution *from, uint32_t i, uint32_t end) {
-  return i + 1 < end && from->index[i + 1] == from->index[i] + 1 && from->index[i] % 3 != 2;
+/* Write those of the weights from `begin` to `end`, all of one input channel, that form `shape` and are not taken yet;
+   return the end of what is written. `taken` has a bit for each place in the kernel. */
+static edgel3_tap *take_shape(edgel3_tap *to, const edgel3_stage *s, const edgel3_convolution *from, uint32_t begin,
+                              uint32_t end, const edgel3_shape *shape, uint32_t *taken, uint32_t lanes) {
+  int at[9];
+  memset(at, -1, sizeof at);
+  for (uint32_t i = begin; i < end; ++i)
+    if (!(*taken >> from->index[i] % 9 & 1)) at[from->index[i] % 9] = (int)(i - begin);
+  for (int place = 0; place < 9; ++place) {
+    int places[EDGEL3_MOST_TAPS], found = 0;
+    for (int k = 0; k < shape->taps; ++k) {
+      const int row = place / 3 + shape->row[k], column = place % 3 + shape->column[k];
+      places[k] = row * 3 + column;
+      found += row < 3 && column >= 0 && column < 3 && at[places[k]] >= 0;
+    }
+    if (found < shape->taps) continue;
+    for (int k = 0; k < shape->taps; ++k) {
+      const uint32_t i = begin + (uint32_t)at[places[k]];
+      *to++ = (edgel3_tap){offset_of(s, from->index[i], lanes), from->weight[i]};
+      *taken |= 1u << places[k];
+      at[places[k]] = -1;
+    }
+  }
+  return to;
 }
 
-/* Share of the weights that are in pairs. */
-static double pair_share(const edgel3_convolution *from) {
-  uint32_t in_pairs = 0;
-  for (uint32_t o = 0; o < from->cout; ++o)
-    for (uint32_t i = from->indptr[o]; i < from->indptr[o + 1]; ++i)
-      if (is_pair(from, i, from->indptr[o + 1])) in_pairs += 2, ++i;
-  return (double)in_pairs / (from->indptr[from->cout] + 1.0);
+/* Write the list of the weights from `begin` to `end`, of one output channel and one block, shape by shape. */
+static edgel3_tap *set_list(edgel3_list *list, edgel3_tap *to, const edgel3_stage *s, const edgel3_convolution *from, uint32_t begin,
+                            uint32_t end, uint32_t lanes) {
+  uint32_t taken[256] = {0};
+  for (int k = s->shapes ? 0 : EDGEL3_SHAPES - 1; k < EDGEL3_SHAPES; ++k) {
+    const edgel3_tap *before = to;
+    for (uint32_t i = begin, next; i < end; i = next) {
+      const uint32_t channel = from->index[i] / 9;
+      for (next = i; next < end && from->index[next] / 9 == channel;) ++next;
+      to = take_shape(to, s, from, i, next, &EDGEL3_SHAPE[k], &taken[channel % s->block], lanes);
+    }
+    list->groups[k] = (uint16_t)((to - before) / EDGEL3_SHAPE[k].taps);
+  }
+  return to;
 }
 
-/* Sort the taps by blocks of input channels; within a block, by output channel: first pairs, then single ones. */
+/* Sort the taps by blocks of input channels; within a block, by output channel. */
 static int set_taps(edgel3_stage *s, const edgel3_convolution *from, const edgel3_kernels *kernels) {
   const size_t lists = (size_t)s->blocks * s->cout;
-  const int pairs = kernels->pairs && pair_share(from) >= LEAST_PAIR_SHARE;
-  s->list = malloc((lists + 1) * sizeof *s->list);
+  s->list = calloc(lists, sizeof *s->list);
+  s->start = malloc(lists * sizeof *s->start);
   s->taps = malloc((from->indptr[from->cout] + 1) * sizeof *s->taps);
   s->bias = malloc(s->cout * sizeof *s->bias);
   uint32_t *at = malloc(s->cout * sizeof *at); /* how far the packed weights of each output channel are taken */
-  if (!s->list || !s->taps || !s->bias || !at) {
+  if (!s->list || !s->start || !s->taps || !s->bias || !at) {
     free(at);
     return -1;
   }
   memcpy(s->bias, from->bias, s->cout * sizeof *s->bias);
   memcpy(at, from->indptr, s->cout * sizeof *at);
-  uint32_t taken = 0;
+  s->shapes = from->indptr[from->cout] >= LEAST_DENSITY_OF_SHAPES * 9 * from->cin * from->cout;
+  uint32_t *start = s->start;
+  edgel3_list *list = s->list;
+  edgel3_tap *to = s->taps;
   for (uint32_t b = 0; b < s->blocks; ++b)
     for (uint32_t o = 0; o < s->cout; ++o) {
-      uint32_t end = at[o];
-      while (end < from->indptr[o + 1] && from->index[end] / 9 / s->block == b) ++end;
-      s->list[(size_t)b * s->cout + o].start = taken;
-      for (uint32_t i = at[o]; pairs && i < end; ++i)
-        if (is_pair(from, i, end)) {
-          s->taps[taken++] = tap_of(s, from, i, kernels->lanes);
-          s->taps[taken++] = tap_of(s, from, ++i, kernels->lanes);
-        }
-      s->list[(size_t)b * s->cout + o].single = taken;
-      for (uint32_t i = at[o]; i < end; ++i)
-        if (pairs && is_pair(from, i, end))
-          ++i;
-        else
-          s->taps[taken++] = tap_of(s, from, i, kernels->lanes);
-      at[o] = end;
+      const uint32_t begin = at[o];
+      while (at[o] < from->indptr[o + 1] && from->index[at[o]] / 9 / s->block == b) ++at[o];
+      *start++ = (uint32_t)(to - s->taps);
+      to = set_list(list++, to, s, from, begin, at[o], kernels->lanes);
     }
-  s->list[lists].start = taken;
   free(at);
   return 0;
 }
@@ -174,6 +199,7 @@ void edgel3_network_free(edgel3_network *network) {
   for (uint32_t k = 0; k < EDGEL3_STAGES; ++k) {
     free(network->stage[k].taps);
     free(network->stage[k].list);
+    free(network->stage[k].start);
     free(network->stage[k].bias);
   }
   free(network->first);

@@ -1,7 +1,8 @@
 /* The kernels of one SIMD level: included by kernels_*.c, which define
      KERNELS, NAME, TARGET, SUPPORTED     the table, the level's name, the function attribute, the run-time check
      V, VL, LOAD, LOADU, STORE, SET1, FMA, MAX    vector type, its lanes and operations (FMA(a, b, c) = a * b + c)
-     KEEP                                 optional: taps in pairs pay; makes a pixel stay in a register for both
+     KEEP                                 makes a pixel stay in a register for several multiply-adds
+     STREAM, STREAM_END                   optional: store of a vector that is a whole line past the caches, and its end
      PART_ROWS, PART_COLS                 for tiles 4x6 and 2x12, the part whose sums fit the registers
 
    Scratch of a tile: input [lane group][channel of the block][row][column][VL] with a border of one pixel, and sums
@@ -10,6 +11,13 @@
 #include "layers.h"
 
 enum { GROUPS = EDGEL3_LANES / VL };
+#ifdef STREAM
+enum { STREAMS = 1 };
+#else
+enum { STREAMS = 0 };
+#define STREAM STORE
+#define STREAM_END() (void)0
+#endif
 #define INLINE ALWAYS_INLINE TARGET
 
 /* Columns [x, x + n) of strip row y of `channels` planes. Both may lie outside the plane: there a pixel is zero, except
@@ -102,40 +110,76 @@ TARGET static void first_block(float *to, const edgel3_stage *s, const float *in
     UNROLL                                 \
     for (int c = 0; c < part_cols; ++c)
 
-/* Add the products of taps to the sums of a part of a tile, which stay in registers: from `tap` to `single` two taps at
-   a time, whose pixels are neighbours, so that each pixel is loaded once. Then keep the sums for the next block of
-   input channels; or, if they are complete, bring those of the first `cols` columns of `to` to the output plane. */
-INLINE void accumulate(float *sums, const float *packed, const edgel3_tap *tap, const edgel3_tap *single,
-                       const edgel3_tap *end, const float *bias, const int part_rows, const int part_cols,
-                       const int tile_cols, const int output, float *to, const int cols, const int row_floats) {
-  V sum[4][12];
-  EACH_PIXEL sum[r][c] = bias ? SET1(*bias) : LOAD(sums + (r * tile_cols + c) * VL);
-  if (output == EDGEL3_RELU) EACH_PIXEL if (c < cols) PREFETCH(to + r * row_floats + c * EDGEL3_LANES);
-#ifdef KEEP
-  for (; tap < single; tap += 2) {
+/* Add the products of `groups` groups of taps of one shape to the sums of a part of a tile; return the tap behind them. */
+INLINE const edgel3_tap *add_shape(V sum[4][12], const float *packed, const edgel3_tap *tap, uint32_t groups,
+                                   const edgel3_shape shape, const int part_rows, const int part_cols,
+                                   const int tile_cols) {
+  for (; groups; --groups, tap += shape.taps) {
     const float *from = (const float *)((const char *)packed + tap->offset);
     HIDE(from);
-    const V left = SET1(tap[0].weight), right = SET1(tap[1].weight);
+    V weight[EDGEL3_MOST_TAPS];
     UNROLL
-    for (int r = 0; r < part_rows; ++r)
+    for (int k = 0; k < shape.taps; ++k) weight[k] = SET1(tap[k].weight);
+    UNROLL
+    for (int r = 0; r < part_rows + 2; ++r)
       UNROLL
-      for (int c = 0; c <= part_cols; ++c) {
+      for (int c = 0; c < part_cols + 2; ++c) {
+#define USES(k) \
+  (k < shape.taps && r >= shape.row[k] && r < part_rows + shape.row[k] && c >= shape.column[k] && c < part_cols + shape.column[k])
+        const int uses = USES(0) + USES(1) + USES(2);
+        if (!uses) continue;
         V pixel = LOAD(from + (r * (tile_cols + 2) + c) * VL);
-        KEEP(pixel);
-        if (c < part_cols) sum[r][c] = FMA(left, pixel, sum[r][c]);
-        if (c > 0) sum[r][c - 1] = FMA(right, pixel, sum[r][c - 1]);
+        if (uses > 1) KEEP(pixel);
+        UNROLL
+        for (int k = 0; k < EDGEL3_MOST_TAPS; ++k)
+          if (USES(k)) {
+            V *to = &sum[r - shape.row[k]][c - shape.column[k]];
+            *to = FMA(weight[k], pixel, *to);
+          }
+#undef USES
       }
   }
-#endif
-  for (; tap < end; ++tap) {
-    const float *from = (const float *)((const char *)packed + tap->offset);
-    HIDE(from);
-    const V weight = SET1(tap->weight);
-    EACH_PIXEL sum[r][c] = FMA(weight, LOAD(from + (r * (tile_cols + 2) + c) * VL), sum[r][c]);
-  }
+  return tap;
+}
+
+/* What a block of input channels adds to the output channels of a tile. */
+typedef struct {
+  const edgel3_list *list;       /* of the first output channel */
+  const edgel3_tap *taps;
+  int shapes;                    /* whether there are others than single taps */
+  uint32_t channels;             /* output channels */
+  const float *bias;             /* of the first output channel; NULL if there are sums already */
+  const float *packed;
+  float *sums;
+  float *out;                    /* the tile's first pixel in the plane of the first output channel */
+  size_t plane_floats;           /* of an output plane */
+  int out_cols, out_row_floats;  /* columns from `out` to the end of a row; floats of a row */
+  const float *next, *next_end;  /* rows of the next block's input, which are to be brought to the level-2 cache */
+  size_t next_row_floats;
+} block_work;
+
+/* Add the products of one output channel's taps to the sums of a part of a tile, which stay in registers. Then keep the
+   sums for the next block of input channels; or, if they are complete, bring those of the first `cols` columns to `to`
+   in the output plane. Return the tap behind the list. */
+INLINE const edgel3_tap *accumulate(const block_work *work, const edgel3_list *list, const edgel3_tap *tap,
+                                    const float *bias, const float *packed, float *sums, float *to, const int cols,
+                                    const int part_rows, const int part_cols, const int tile_cols, const int output) {
+  const int row_floats = work->out_row_floats;
+  V sum[4][12];
+  EACH_PIXEL sum[r][c] = bias ? SET1(*bias) : LOAD(sums + (r * tile_cols + c) * VL);
+  if (output == EDGEL3_RELU || (output == EDGEL3_RELU_LARGE && !STREAMS))
+    EACH_PIXEL if (c < cols) PREFETCH(to + r * row_floats + c * EDGEL3_LANES);
+  if (work->shapes)
+    UNROLL
+    for (int k = 0; k < EDGEL3_SHAPES - 1; ++k)
+      tap = add_shape(sum, packed, tap, list->groups[k], EDGEL3_SHAPE[k], part_rows, part_cols, tile_cols);
+  tap = add_shape(sum, packed, tap, list->groups[EDGEL3_SHAPES - 1], EDGEL3_SHAPE[EDGEL3_SHAPES - 1], part_rows,
+                  part_cols, tile_cols);
   const V zero = SET1(0.0f);
   if (output == EDGEL3_RELU) {
     EACH_PIXEL if (c < cols) STORE(to + r * row_floats + c * EDGEL3_LANES, MAX(sum[r][c], zero));
+  } else if (output == EDGEL3_RELU_LARGE) {
+    EACH_PIXEL if (c < cols) STREAM(to + r * row_floats + c * EDGEL3_LANES, MAX(sum[r][c], zero));
   } else if (output == EDGEL3_RELU_POOL) {
     UNROLL
     for (int r = 0; r < part_rows; r += 2)
@@ -147,54 +191,52 @@ INLINE void accumulate(float *sums, const float *packed, const edgel3_tap *tap, 
   } else {
     EACH_PIXEL STORE(sums + (r * tile_cols + c) * VL, sum[r][c]);
   }
+  return tap;
 }
 
-/* What a block of input channels adds to the output channels of a tile. */
-typedef struct {
-  const edgel3_tap *taps;         /* of the stage */
-  const edgel3_list *list, *last; /* one for each output channel */
-  const float *bias;              /* of the first output channel; NULL if there are sums already */
-  const float *packed;
-  float *sums;
-  float *out;                     /* the tile's first pixel in the plane of the first output channel */
-  size_t plane_floats;            /* of an output plane */
-  int out_cols, out_row_floats;   /* columns from `out` to the end of a row; floats of a row */
-} block_work;
-
-INLINE void run_lists(const block_work *work, const int tile_rows, const int tile_cols, const int cols,
-                      const int part_rows, const int part_cols, const int output) {
+INLINE void run(const block_work *work, const int tile_rows, const int tile_cols, const int cols, const int part_rows,
+                const int part_cols, const int output) {
   const int shrink = output == EDGEL3_RELU_POOL ? 2 : 1;
-  const float *bias = work->bias;
-  const edgel3_tap *tap = work->taps + work->list[0].start;
+  const edgel3_tap *tap = work->taps;
+  const float *bias = work->bias, *ahead = work->next;
   float *sums = work->sums, *out = work->out;
-  for (const edgel3_list *list = work->list; list < work->last; ++list) {
-    const edgel3_tap *single = work->taps + list[0].single, *end = work->taps + list[1].start;
+  for (const edgel3_list *list = work->list, *last = list + work->channels; list < last; ++list) {
+    const edgel3_tap *next = tap;
     for (int r = 0; r < tile_rows; r += part_rows)
       for (int c = 0; c < cols; c += part_cols)
-        accumulate(sums + (r * tile_cols + c) * VL, work->packed + (r * (tile_cols + 2) + c) * VL, tap, single, end, bias,
-                   part_rows, part_cols, tile_cols, output,
-                   out + r / shrink * work->out_row_floats + c / shrink * EDGEL3_LANES, work->out_cols - c / shrink,
-                   work->out_row_floats);
-    tap = end;
+        next = accumulate(work, list, tap, bias, work->packed + (r * (tile_cols + 2) + c) * VL,
+                          sums + (r * tile_cols + c) * VL,
+                          out + r / shrink * work->out_row_floats + c / shrink * EDGEL3_LANES,
+                          work->out_cols - c / shrink, part_rows, part_cols, tile_cols, output);
+    tap = next;
     if (bias) ++bias;
     sums += tile_rows * tile_cols * VL;
     out += work->plane_floats;
+    for (int i = 0; i < 2 && ahead < work->next_end; ++i, ahead += work->next_row_floats)
+      UNROLL
+      for (int c = 0; c < tile_cols + 2; ++c) PREFETCH_LEVEL2(ahead + c * EDGEL3_LANES);
   }
 }
 
-/* A function of its own for each case, or the compiler would run out of registers. */
-#define RUN(NAME, TILE_ROWS, TILE_COLS, COLS, ROWS_OF_PART, COLS_OF_PART, OUTPUT)           \
-  TARGET NOINLINE static void NAME(const block_work *work) {                                \
-    run_lists(work, TILE_ROWS, TILE_COLS, COLS, ROWS_OF_PART, COLS_OF_PART, OUTPUT);        \
+/* A function of its own for each case: in one for all, compilers run out of registers for addresses. */
+typedef void (*run_function)(const block_work *work);
+#define RUN(name, tile_rows, tile_cols, cols, part_rows, part_cols, output)   \
+  TARGET NOINLINE static void name(const block_work *work) {                  \
+    run(work, tile_rows, tile_cols, cols, part_rows, part_cols, output);      \
   }
 RUN(keep_2x12, 2, 12, 12, 2, PART_COLS, EDGEL3_MAXIMUM)
 RUN(relu_2x12, 2, 12, 12, 2, PART_COLS, EDGEL3_RELU)
 RUN(keep_4x6, 4, 6, 6, PART_ROWS, 6, EDGEL3_MAXIMUM)
 RUN(relu_4x6, 4, 6, 6, PART_ROWS, 6, EDGEL3_RELU)
+RUN(large_4x6, 4, 6, 6, PART_ROWS, 6, EDGEL3_RELU_LARGE)
 RUN(pool_4x6, 4, 6, 6, PART_ROWS, 6, EDGEL3_RELU_POOL)
 RUN(keep_4x3, 4, 6, 3, 4, 3, EDGEL3_MAXIMUM)
 RUN(relu_4x3, 4, 6, 3, 4, 3, EDGEL3_RELU)
+RUN(large_4x3, 4, 6, 3, 4, 3, EDGEL3_RELU_LARGE)
 RUN(pool_4x3, 4, 6, 3, 4, 3, EDGEL3_RELU_POOL)
+static const run_function RUN_2X12[EDGEL3_OUTPUTS] = {relu_2x12, NULL, NULL, keep_2x12};
+static const run_function RUN_4X6[EDGEL3_OUTPUTS] = {relu_4x6, large_4x6, pool_4x6, keep_4x6};
+static const run_function RUN_4X3[EDGEL3_OUTPUTS] = {relu_4x3, large_4x3, pool_4x3, keep_4x3};
 
 /* The maximum of the finished sums of a tile, all of whose pixels are inside the plane: `out` is [tile of the
    stage][output channel][strip]. */
@@ -205,58 +247,60 @@ INLINE void finish_maximum(const edgel3_stage *s, float *out, const float *sums,
   STORE(out + ((size_t)tile * s->cout + o) * EDGEL3_LANES + group * VL, largest);
 }
 
-typedef void (*run_function)(const block_work *work);
-
 INLINE void tile_of(const edgel3_stage *s, uint32_t row_tile, uint32_t col_tile, uint32_t chunk, uint32_t chunks,
                     const float *in, float *out, float *scratch, const int tile_rows, const int tile_cols,
-                    const run_function keep, const run_function finish) {
+                    const run_function *functions) {
   const int y = (int)row_tile * tile_rows, x = (int)col_tile * tile_cols;
-  const int shrink = s->output == EDGEL3_RELU_POOL ? 2 : 1;
+  const int shrink = s->output == EDGEL3_RELU_POOL ? 2 : 1, out_cols = (int)s->out_cols;
   const size_t channel_floats = (size_t)(tile_rows + 2) * (tile_cols + 2) * VL;
   const size_t sums_floats = (size_t)tile_rows * tile_cols * VL;
+  const size_t row_floats = (size_t)s->cols * EDGEL3_LANES;
   const uint32_t begin = s->cout * chunk / chunks, end = s->cout * (chunk + 1) / chunks;
   float *sums = scratch + GROUPS * s->block * channel_floats;
-  block_work work = {.taps = s->taps, .plane_floats = (size_t)s->out_rows * s->out_cols * EDGEL3_LANES,
-                     .out_cols = (int)s->out_cols - x / shrink, .out_row_floats = (int)s->out_cols * EDGEL3_LANES};
+  block_work work = {.shapes = s->shapes,
+                     .channels = end - begin,
+                     .plane_floats = (size_t)s->out_rows * out_cols * EDGEL3_LANES,
+                     .out_cols = out_cols - x / shrink,
+                     .out_row_floats = out_cols * EDGEL3_LANES,
+                     .next_row_floats = row_floats};
+  float *maxima = out;
+  out += begin * work.plane_floats + (y / shrink * out_cols + x / shrink) * EDGEL3_LANES;
   for (uint32_t b = 0; b < s->blocks; ++b) {
     const uint32_t channel = b * s->block, n = s->cin - channel < s->block ? s->cin - channel : s->block;
     if (s->first)
       first_block(scratch, s, in, channel, n, y, x);
     else
       pack_block(scratch, s, in, channel, n, y, x, tile_rows, tile_cols);
+    if (b + 1 < s->blocks && !s->first) {
+      const uint32_t left = s->cin - channel - n;
+      work.next = in + (channel + n) * s->rows * row_floats + (x - 1) * EDGEL3_LANES;
+      work.next_end = work.next + (left < s->block ? left : s->block) * s->rows * row_floats;
+    }
+    work.list = s->list + (size_t)b * s->cout + begin;
+    work.taps = s->taps + s->start[(size_t)b * s->cout + begin];
+    work.bias = b ? NULL : s->bias + begin;
     for (int group = 0; group < GROUPS; ++group) {
-      work.list = s->list + (size_t)b * s->cout + begin;
-      work.last = work.list + (end - begin);
-      work.bias = b ? NULL : s->bias + begin;
       work.packed = scratch + group * n * channel_floats;
       work.sums = sums + group * (end - begin) * sums_floats;
-      work.out = out + begin * work.plane_floats + (y / shrink * (int)s->out_cols + x / shrink) * EDGEL3_LANES + group * VL;
-      (b + 1 < s->blocks ? keep : finish)(&work);
+      work.out = out + group * VL;
+      functions[b + 1 < s->blocks ? EDGEL3_MAXIMUM : s->output](&work);
+      work.next = work.next_end;
     }
   }
   if (s->output == EDGEL3_MAXIMUM)
     for (int group = 0; group < GROUPS; ++group)
       for (uint32_t o = begin; o < end; ++o, sums += sums_floats)
-        finish_maximum(s, out, sums, o, row_tile * s->col_tiles + col_tile, group, tile_rows * tile_cols);
+        finish_maximum(s, maxima, sums, o, row_tile * s->col_tiles + col_tile, group, tile_rows * tile_cols);
+  if (s->output == EDGEL3_RELU_LARGE) STREAM_END();
 }
 
 TARGET static void tile(const edgel3_stage *s, uint32_t row_tile, uint32_t col_tile, uint32_t chunk, uint32_t chunks,
                         const float *in, float *out, float *scratch) {
-  static const run_function finish[3][3] = {
-      /* by enum edgel3_output */ {relu_2x12, relu_4x6, relu_4x3}, {NULL, pool_4x6, pool_4x3}, {keep_2x12, keep_4x6, keep_4x3}};
-  const run_function *last = finish[s->output];
   if (s->tile_rows == 2)
-    tile_of(s, row_tile, col_tile, chunk, chunks, in, out, scratch, 2, 12, keep_2x12, last[0]);
-  else if (s->narrow && col_tile + 1 == s->col_tiles)
-    tile_of(s, row_tile, col_tile, chunk, chunks, in, out, scratch, 4, 6, keep_4x3, last[2]);
+    tile_of(s, row_tile, col_tile, chunk, chunks, in, out, scratch, 2, 12, RUN_2X12);
   else
-    tile_of(s, row_tile, col_tile, chunk, chunks, in, out, scratch, 4, 6, keep_4x6, last[1]);
+    tile_of(s, row_tile, col_tile, chunk, chunks, in, out, scratch, 4, 6,
+            s->narrow && col_tile + 1 == s->col_tiles ? RUN_4X3 : RUN_4X6);
 }
 
-#ifdef KEEP
-enum { PAIRS = 1 };
-#else
-enum { PAIRS = 0 };
-#endif
-
-const edgel3_kernels KERNELS = {NAME, SUPPORTED, VL, PAIRS, tile};
+const edgel3_kernels KERNELS = {NAME, SUPPORTED, VL, tile};
