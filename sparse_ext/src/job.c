@@ -21,13 +21,13 @@ struct edgel3_job {
   size_t n, group, threads;
   float *planes[2], *scratch;
   edgel3_counter workers; /* threads that have come; each has its part of the scratch */
-  step_counters *counters; /* [groups][STEPS] */
+  step_counters *counters; /* [n][STEPS] */
 };
 
 edgel3_job *edgel3_job_new(const edgel3_network *network, const float *images, float *out, size_t n, size_t group,
                            size_t threads, void *workspace) {
   edgel3_job *job = malloc(sizeof *job);
-  step_counters *counters = calloc((n + group - 1) / group * STEPS + 1, sizeof *counters);
+  step_counters *counters = calloc(n * STEPS + 1, sizeof *counters);
   if (!job || !counters) {
     free(job);
     free(counters);
@@ -84,15 +84,16 @@ static size_t items_of(const edgel3_job *job, size_t step) {
   return (size_t)s->row_tiles * s->col_tiles * chunks_of(job, s);
 }
 
-/* Item `item` of window `slot` of the group that starts with window `first`. */
-static void compute(const edgel3_job *job, size_t first, size_t slot, size_t step, size_t item, float *scratch) {
+/* Item `item` of step `step` of a window. */
+static void compute(const edgel3_job *job, size_t window, size_t step, size_t item, float *scratch) {
+  const size_t slot = window % job->group;
   const edgel3_network *network = job->network;
   float *planes[2] = {job->planes[0] + slot * network->plane_floats[0], job->planes[1] + slot * network->plane_floats[1]};
   if (step == 0) {
-    to_strips(network, job->images + (first + slot) * EDGEL3_MELS * EDGEL3_FRAMES, planes[0], item);
+    to_strips(network, job->images + window * EDGEL3_MELS * EDGEL3_FRAMES, planes[0], item);
   } else if (step == STEPS - 1) {
     const edgel3_stage *last = &network->stage[EDGEL3_STAGES - 1];
-    to_embedding(last, planes[EDGEL3_STAGES % 2], job->out + (first + slot) * last->cout);
+    to_embedding(last, planes[EDGEL3_STAGES % 2], job->out + window * last->cout);
   } else {
     const edgel3_stage *s = &network->stage[step - 1];
     const uint32_t chunks = (uint32_t)chunks_of(job, s);
@@ -102,20 +103,27 @@ static void compute(const edgel3_job *job, size_t first, size_t slot, size_t ste
   }
 }
 
+static void wait_for(const edgel3_job *job, size_t window, size_t step) {
+  while ((size_t)counter_read(&job->counters[window * STEPS + step].done) < items_of(job, step)) YIELD();
+}
+
 void edgel3_job_work(edgel3_job *job) {
   float *scratch = job->scratch + (size_t)counter_increment(&job->workers) * job->network->scratch_floats;
-  step_counters *counters = job->counters;
-  for (size_t first = 0; first < job->n; first += job->group) {
-    const size_t windows = job->n - first < job->group ? job->n - first : job->group;
-    for (size_t step = 0; step < STEPS; ++step, ++counters) {
-      const size_t items = items_of(job, step);
-      for (;;) {
-        const size_t item = (size_t)counter_increment(&counters->taken);
-        if (item >= items * windows) break;
-        compute(job, first, item / items, step, item % items, scratch);
-        counter_increment(&counters->done);
+  for (size_t first = 0; first < job->n; first += job->group)
+    for (size_t step = 0; step < STEPS; ++step)
+      /* Step by step in turns, so that threads rarely wait: a window's last step is done while another is computed. */
+      for (size_t window = first; window < first + job->group && window < job->n; ++window) {
+        step_counters *counters = &job->counters[window * STEPS + step];
+        if (step)
+          wait_for(job, window, step - 1);
+        else if (window >= job->group)
+          wait_for(job, window - job->group, STEPS - 1);
+        for (;;) {
+          const size_t item = (size_t)counter_increment(&counters->taken);
+          if (item >= items_of(job, step)) break;
+          compute(job, window, step, item, scratch);
+          counter_increment(&counters->done);
+        }
       }
-      while ((size_t)counter_read(&counters->done) < items * windows) YIELD();
-    }
-  }
+  for (size_t window = 0; window < job->n; ++window) wait_for(job, window, STEPS - 1);
 }
