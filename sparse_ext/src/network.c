@@ -49,7 +49,7 @@ static size_t channel_vectors(const edgel3_stage *s) { return (size_t)(s->tile_r
 static const enum edgel3_output OUTPUT[EDGEL3_STAGES] = {
     EDGEL3_RELU_POOL, EDGEL3_RELU_LARGE, EDGEL3_RELU_POOL, EDGEL3_RELU, EDGEL3_RELU_POOL, EDGEL3_RELU, EDGEL3_MAXIMUM};
 
-static void set_geometry(edgel3_stage *s, uint32_t stage, uint32_t lanes) {
+static void set_geometry(edgel3_stage *s, uint32_t stage, uint32_t weights, uint32_t lanes) {
   /* Stages 0, 2, 4 pool; each pooling halves the plane, odd columns are dropped. */
   const uint32_t halvings = (stage + 1) / 2;
   s->rows = (EDGEL3_MELS / EDGEL3_LANES) >> halvings;
@@ -64,9 +64,9 @@ static void set_geometry(edgel3_stage *s, uint32_t stage, uint32_t lanes) {
   s->col_tiles = (needed + s->tile_cols - 1) / s->tile_cols;
   s->narrow = s->col_tiles * s->tile_cols - needed >= s->tile_cols / 2;
   /* A block of packed input has to stay in the level-1 cache, with the sums that stream through, while all output
-     channels are computed. The last layers' lists are so short that fewer of them are worth some misses (measured). */
-  const size_t bytes = s->rows < 4 ? level1_bytes() : level1_bytes() / 6 * 5;
-  const uint32_t most = (uint32_t)(bytes / (channel_vectors(s) * lanes * sizeof(float)));
+     channels are computed. Where lists are short, fewer and longer ones are worth some misses (measured). */
+  const double channels = level1_bytes() / 6.0 * 5.0 / (double)(channel_vectors(s) * lanes * sizeof(float));
+  const uint32_t most = (uint32_t)(channels * weights / s->cout / s->cin < 6 ? channels * 1.44 : channels);
   s->blocks = (s->cin + most - 1) / most;
   s->block = (s->cin + s->blocks - 1) / s->blocks;
 }
@@ -180,7 +180,7 @@ edgel3_network *edgel3_network_new(const edgel3_convolution layers[EDGEL3_LAYERS
     s->cin = from->cin;
     s->cout = from->cout;
     s->first = k == 0 ? network->first : NULL;
-    set_geometry(s, k, kernels->lanes);
+    set_geometry(s, k, from->indptr[from->cout], kernels->lanes);
     failed = set_taps(s, from, kernels);
     const size_t packed = EDGEL3_LANES * s->block * channel_vectors(s);
     const size_t sums = (size_t)EDGEL3_LANES * s->tile_rows * s->tile_cols * s->cout;

@@ -47,19 +47,21 @@ INLINE void pack_block(float *to, const edgel3_stage *s, const float *in, uint32
   const int rows = (int)s->rows, cols = (int)s->cols, row_floats = (tile_cols + 2) * VL;
   const size_t channel_floats = (size_t)(tile_rows + 2) * row_floats;
   in += (size_t)channel * rows * cols * EDGEL3_LANES;
-  for (int group = 0; group < GROUPS; ++group, to += n * channel_floats)
-    for (int r = 0; r < tile_rows + 2; ++r)
-      pack_rows(to + r * row_floats, channel_floats, in, n, rows, cols, y - 1 + r, x - 1, tile_cols + 2, group);
+  for (int r = 0; r < tile_rows + 2; ++r)
+    for (int group = 0; group < GROUPS; ++group)
+      pack_rows(to + group * n * channel_floats + r * row_floats, channel_floats, in, n, rows, cols, y - 1 + r, x - 1,
+                tile_cols + 2, group);
 }
 
-/* Make zero what lies outside the image, in a packed tile of rows x cols pixels whose first is (y, x). */
+/* Make zero what lies outside the image, in a packed tile of rows x cols pixels whose first is (y, x): at most one row
+   above and one below. */
 INLINE void clear_outside(float *to, const edgel3_stage *s, int y, int x, int rows, int cols, int group) {
-  for (int r = 0; r < rows; ++r)
-    for (int c = 0; c < cols; ++c, to += VL) {
-      if (x + c < 0 || x + c >= (int)s->cols) STORE(to, SET1(0.0f));
-      if (y + r < 0 && group == 0) to[0] = 0.0f;
-      if (y + r >= (int)s->rows && group == GROUPS - 1) to[VL - 1] = 0.0f;
-    }
+  for (int c = 0; c < cols; ++c) {
+    if (x + c < 0 || x + c >= (int)s->cols)
+      for (int r = 0; r < rows; ++r) STORE(to + (r * cols + c) * VL, SET1(0.0f));
+    if (y < 0 && group == 0) to[c * VL] = 0.0f;
+    if (y + rows > (int)s->rows && group == GROUPS - 1) to[((rows - 1) * cols + c) * VL + VL - 1] = 0.0f;
+  }
 }
 
 /* As pack_block, where the channels are those of convolution 1: computed from the image, for tiles 4x6. */
