@@ -1,4 +1,5 @@
-/* A batch of windows as steps of independent items, which any number of threads take one by one.
+/* A batch of windows as steps of independent items, which any number of threads take one by one: each from its own
+   range of the items, which is the same part of the image in every step and so is in its caches, then from the others'.
 
    An item is computed the same way whoever takes it, so results do not depend on the threads. A thread waits only for
    items that another thread has already taken: helpers that never come are not missed. */
@@ -10,9 +11,9 @@
 enum { STEPS = EDGEL3_STAGES + 2 }; /* images to strips, the stages, maxima to embeddings */
 
 typedef struct {
-  edgel3_counter taken, done;
-  char own_cache_line[64 - 2 * sizeof(edgel3_counter)];
-} step_counters;
+  edgel3_counter count;
+  char own_cache_line[64 - sizeof(edgel3_counter)];
+} line_counter;
 
 struct edgel3_job {
   const edgel3_network *network;
@@ -21,13 +22,14 @@ struct edgel3_job {
   size_t n, group, threads;
   float *planes[2], *scratch;
   edgel3_counter workers; /* threads that have come; each has its part of the scratch */
-  step_counters *counters; /* [n][STEPS] */
+  line_counter *taken;    /* [n][STEPS][threads]: items of each range that are taken */
+  line_counter *done;     /* [n][STEPS] */
 };
 
 edgel3_job *edgel3_job_new(const edgel3_network *network, const float *images, float *out, size_t n, size_t group,
                            size_t threads, void *workspace) {
   edgel3_job *job = malloc(sizeof *job);
-  step_counters *counters = calloc(n * STEPS + 1, sizeof *counters);
+  line_counter *counters = calloc(n * STEPS * (threads + 1) + 1, sizeof *counters);
   if (!job || !counters) {
     free(job);
     free(counters);
@@ -35,13 +37,13 @@ edgel3_job *edgel3_job_new(const edgel3_network *network, const float *images, f
   }
   float *first = workspace, *second = first + group * network->plane_floats[0];
   float *scratch = second + group * network->plane_floats[1];
-  *job = (edgel3_job){network, images, out, n, group, threads, {first, second}, scratch, 0, counters};
+  *job = (edgel3_job){network, images, out, n, group, threads, {first, second}, scratch, 0, counters, counters + n * STEPS * threads};
   return job;
 }
 
 void edgel3_job_free(edgel3_job *job) {
   if (!job) return;
-  free(job->counters);
+  free(job->taken);
   free(job);
 }
 
@@ -73,7 +75,7 @@ static void to_embedding(const edgel3_stage *s, const float *maxima, float *out)
 static size_t chunks_of(const edgel3_job *job, const edgel3_stage *s) {
   const size_t tiles = (size_t)s->row_tiles * s->col_tiles * (job->n < job->group ? job->n : job->group);
   size_t chunks = 1;
-  while (job->threads > 1 && tiles * chunks < 4 * job->threads && chunks < 8) chunks *= 2;
+  while (job->threads > 1 && tiles * chunks < 2 * job->threads && chunks < 8) chunks *= 2;
   return chunks;
 }
 
@@ -103,27 +105,36 @@ static void compute(const edgel3_job *job, size_t window, size_t step, size_t it
   }
 }
 
+/* Take part in a step of a window until all its items are taken. */
+static void take_items(const edgel3_job *job, size_t window, size_t step, size_t worker, float *scratch) {
+  const size_t items = items_of(job, step);
+  for (size_t k = 0; k < job->threads; ++k) {
+    const size_t range = (worker + k) % job->threads;
+    const size_t begin = items * range / job->threads, end = items * (range + 1) / job->threads;
+    edgel3_counter *taken = &job->taken[(window * STEPS + step) * job->threads + range].count;
+    for (size_t item; (item = begin + (size_t)counter_increment(taken)) < end;) {
+      compute(job, window, step, item, scratch);
+      counter_increment(&job->done[window * STEPS + step].count);
+    }
+  }
+}
+
 static void wait_for(const edgel3_job *job, size_t window, size_t step) {
-  while ((size_t)counter_read(&job->counters[window * STEPS + step].done) < items_of(job, step)) YIELD();
+  while ((size_t)counter_read(&job->done[window * STEPS + step].count) < items_of(job, step)) YIELD();
 }
 
 void edgel3_job_work(edgel3_job *job) {
-  float *scratch = job->scratch + (size_t)counter_increment(&job->workers) * job->network->scratch_floats;
+  const size_t worker = (size_t)counter_increment(&job->workers);
+  float *scratch = job->scratch + worker * job->network->scratch_floats;
   for (size_t first = 0; first < job->n; first += job->group)
     for (size_t step = 0; step < STEPS; ++step)
-      /* Step by step in turns, so that threads rarely wait: a window's last step is done while another is computed. */
+      /* The windows take turns, so that threads rarely wait: a step is finished while they compute another window. */
       for (size_t window = first; window < first + job->group && window < job->n; ++window) {
-        step_counters *counters = &job->counters[window * STEPS + step];
         if (step)
           wait_for(job, window, step - 1);
         else if (window >= job->group)
           wait_for(job, window - job->group, STEPS - 1);
-        for (;;) {
-          const size_t item = (size_t)counter_increment(&counters->taken);
-          if (item >= items_of(job, step)) break;
-          compute(job, window, step, item, scratch);
-          counter_increment(&counters->done);
-        }
+        take_items(job, window, step, worker, scratch);
       }
   for (size_t window = 0; window < job->n; ++window) wait_for(job, window, STEPS - 1);
 }
