@@ -37,7 +37,8 @@ edgel3_job *edgel3_job_new(const edgel3_network *network, const float *images, f
   }
   float *first = workspace, *second = first + group * network->plane_floats[0];
   float *scratch = second + group * network->plane_floats[1];
-  *job = (edgel3_job){network, images, out, n, group, threads, {first, second}, scratch, 0, counters, counters + n * STEPS * threads};
+  line_counter *done = counters + n * STEPS * threads;
+  *job = (edgel3_job){network, images, out, n, group, threads, {first, second}, scratch, 0, counters, done};
   return job;
 }
 
@@ -90,7 +91,8 @@ static size_t items_of(const edgel3_job *job, size_t step) {
 static void compute(const edgel3_job *job, size_t window, size_t step, size_t item, float *scratch) {
   const size_t slot = window % job->group;
   const edgel3_network *network = job->network;
-  float *planes[2] = {job->planes[0] + slot * network->plane_floats[0], job->planes[1] + slot * network->plane_floats[1]};
+  float *planes[2] = {job->planes[0] + slot * network->plane_floats[0],
+                      job->planes[1] + slot * network->plane_floats[1]};
   if (step == 0) {
     to_strips(network, job->images + window * EDGEL3_MELS * EDGEL3_FRAMES, planes[0], item);
   } else if (step == STEPS - 1) {

@@ -15,7 +15,7 @@ static int supported(void) { return 1; }
 #define STORE vst1q_f32
 #define SET1 vdupq_n_f32
 #define FMA(a, b, c) vfmaq_f32(c, a, b)
-#define KEEP(v) (void)(v)
+#define KEEP(v) __asm__("" : "+w"(v))
 #define MAX vmaxq_f32
 #define FIRST_ROWS 2
 #define PART_ROWS 4

@@ -43,7 +43,7 @@ typedef struct {
   uint32_t blocks;
   int shapes;                       /* whether there are others than single taps */
   enum edgel3_output output;
-  edgel3_tap *taps;                 /* of block 0: output channel 0, 1, ...; of block 1: ...; */
+  edgel3_tap *taps;                 /* of block 0: output channel 0, 1, ...; of block 1: ... */
   edgel3_list *list;                /* [blocks][cout] */
   uint32_t *start;                  /* [blocks][cout] into taps: where each list begins */
   float *bias;                      /* [cout] */

@@ -78,42 +78,40 @@ static uint32_t offset_of(const edgel3_stage *s, uint32_t index, uint32_t lanes)
   return (uint32_t)(vector * lanes * sizeof(float));
 }
 
-/* Write those of the weights from `begin` to `end`, all of one input channel, that form `shape` and are not taken yet;
-   return the end of what is written. `taken` has a bit for each place in the kernel. */
+/* Write those of the weights from `begin` to `end`, all of one input channel, that form `shape` and are not used yet;
+   return the end of what is written. */
 static edgel3_tap *take_shape(edgel3_tap *to, const edgel3_stage *s, const edgel3_convolution *from, uint32_t begin,
-                              uint32_t end, const edgel3_shape *shape, uint32_t *taken, uint32_t lanes) {
-  int at[9];
-  memset(at, -1, sizeof at);
+                              uint32_t end, const edgel3_shape *shape, char *used, uint32_t lanes) {
+  uint32_t at[9]; /* the weight at each place of the kernel; `end` where there is none */
+  for (int place = 0; place < 9; ++place) at[place] = end;
   for (uint32_t i = begin; i < end; ++i)
-    if (!(*taken >> from->index[i] % 9 & 1)) at[from->index[i] % 9] = (int)(i - begin);
+    if (!used[i]) at[from->index[i] % 9] = i;
   for (int place = 0; place < 9; ++place) {
     int places[EDGEL3_MOST_TAPS], found = 0;
     for (int k = 0; k < shape->taps; ++k) {
       const int row = place / 3 + shape->row[k], column = place % 3 + shape->column[k];
       places[k] = row * 3 + column;
-      found += row < 3 && column >= 0 && column < 3 && at[places[k]] >= 0;
+      found += row < 3 && column < 3 && at[places[k]] < end;
     }
     if (found < shape->taps) continue;
     for (int k = 0; k < shape->taps; ++k) {
-      const uint32_t i = begin + (uint32_t)at[places[k]];
+      const uint32_t i = at[places[k]];
       *to++ = (edgel3_tap){offset_of(s, from->index[i], lanes), from->weight[i]};
-      *taken |= 1u << places[k];
-      at[places[k]] = -1;
+      used[i] = 1;
+      at[places[k]] = end;
     }
   }
   return to;
 }
 
 /* Write the list of the weights from `begin` to `end`, of one output channel and one block, shape by shape. */
-static edgel3_tap *set_list(edgel3_list *list, edgel3_tap *to, const edgel3_stage *s, const edgel3_convolution *from, uint32_t begin,
-                            uint32_t end, uint32_t lanes) {
-  uint32_t taken[256] = {0};
+static edgel3_tap *set_list(edgel3_list *list, edgel3_tap *to, const edgel3_stage *s, const edgel3_convolution *from,
+                            uint32_t begin, uint32_t end, char *used, uint32_t lanes) {
   for (int k = s->shapes ? 0 : EDGEL3_SHAPES - 1; k < EDGEL3_SHAPES; ++k) {
     const edgel3_tap *before = to;
     for (uint32_t i = begin, next; i < end; i = next) {
-      const uint32_t channel = from->index[i] / 9;
-      for (next = i; next < end && from->index[next] / 9 == channel;) ++next;
-      to = take_shape(to, s, from, i, next, &EDGEL3_SHAPE[k], &taken[channel % s->block], lanes);
+      for (next = i; next < end && from->index[next] / 9 == from->index[i] / 9;) ++next;
+      to = take_shape(to, s, from, i, next, &EDGEL3_SHAPE[k], used, lanes);
     }
     list->groups[k] = (uint16_t)((to - before) / EDGEL3_SHAPE[k].taps);
   }
@@ -122,31 +120,30 @@ static edgel3_tap *set_list(edgel3_list *list, edgel3_tap *to, const edgel3_stag
 
 /* Sort the taps by blocks of input channels; within a block, by output channel. */
 static int set_taps(edgel3_stage *s, const edgel3_convolution *from, const edgel3_kernels *kernels) {
-  const size_t lists = (size_t)s->blocks * s->cout;
+  const uint32_t lists = s->blocks * s->cout;
+  const uint32_t weights = from->indptr[from->cout];
+  s->shapes = weights >= LEAST_DENSITY_OF_SHAPES * 9 * from->cin * from->cout;
   s->list = calloc(lists, sizeof *s->list);
   s->start = malloc(lists * sizeof *s->start);
-  s->taps = malloc((from->indptr[from->cout] + 1) * sizeof *s->taps);
+  s->taps = malloc((weights + 1) * sizeof *s->taps);
   s->bias = malloc(s->cout * sizeof *s->bias);
   uint32_t *at = malloc(s->cout * sizeof *at); /* how far the packed weights of each output channel are taken */
-  if (!s->list || !s->start || !s->taps || !s->bias || !at) {
-    free(at);
-    return -1;
-  }
-  memcpy(s->bias, from->bias, s->cout * sizeof *s->bias);
-  memcpy(at, from->indptr, s->cout * sizeof *at);
-  s->shapes = from->indptr[from->cout] >= LEAST_DENSITY_OF_SHAPES * 9 * from->cin * from->cout;
-  uint32_t *start = s->start;
-  edgel3_list *list = s->list;
-  edgel3_tap *to = s->taps;
-  for (uint32_t b = 0; b < s->blocks; ++b)
-    for (uint32_t o = 0; o < s->cout; ++o) {
-      const uint32_t begin = at[o];
-      while (at[o] < from->indptr[o + 1] && from->index[at[o]] / 9 / s->block == b) ++at[o];
-      *start++ = (uint32_t)(to - s->taps);
-      to = set_list(list++, to, s, from, begin, at[o], kernels->lanes);
+  char *used = calloc(weights + 1, 1);
+  const int failed = !s->list || !s->start || !s->taps || !s->bias || !at || !used;
+  if (!failed) {
+    memcpy(s->bias, from->bias, s->cout * sizeof *s->bias);
+    memcpy(at, from->indptr, s->cout * sizeof *at);
+    edgel3_tap *to = s->taps;
+    for (uint32_t i = 0; i < lists; ++i) {
+      const uint32_t block = i / s->cout, o = i % s->cout, begin = at[o];
+      while (at[o] < from->indptr[o + 1] && from->index[at[o]] / 9 / s->block == block) ++at[o];
+      s->start[i] = (uint32_t)(to - s->taps);
+      to = set_list(&s->list[i], to, s, from, begin, at[o], used, kernels->lanes);
     }
+  }
   free(at);
-  return 0;
+  free(used);
+  return failed;
 }
 
 static int set_first(edgel3_network *network, const edgel3_convolution *from) {

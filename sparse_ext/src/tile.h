@@ -22,8 +22,8 @@ enum { STREAMS = 0 };
 
 /* Columns [x, x + n) of strip row y of `channels` planes. Both may lie outside the plane: there a pixel is zero, except
    that the rows above and below a strip are those of the neighbouring strips. */
-INLINE void pack_rows(float *to, size_t to_next, const float *plane, uint32_t channels, int rows, int cols, int y, int x,
-                      const int n, int group) {
+INLINE void pack_rows(float *to, size_t to_next, const float *plane, uint32_t channels, int rows, int cols, int y,
+                      int x, const int n, int group) {
   const int moved = y < 0 ? -1 : y >= rows ? 1 : 0;
   const int outside = y < 0 && group == 0 ? 0 : y >= rows && group == GROUPS - 1 ? VL - 1 : -1;
   const int first = x < 0 ? -x : 0, last = cols - x < n ? cols - x : n;
@@ -112,7 +112,7 @@ TARGET static void first_block(float *to, const edgel3_stage *s, const float *in
     UNROLL                                 \
     for (int c = 0; c < part_cols; ++c)
 
-/* Add the products of `groups` groups of taps of one shape to the sums of a part of a tile; return the tap behind them. */
+/* Add the products of `groups` groups of taps of one shape to the sums of a part of a tile. Return the tap behind. */
 INLINE const edgel3_tap *add_shape(V sum[4][12], const float *packed, const edgel3_tap *tap, uint32_t groups,
                                    const edgel3_shape shape, const int part_rows, const int part_cols,
                                    const int tile_cols) {
@@ -126,8 +126,9 @@ INLINE const edgel3_tap *add_shape(V sum[4][12], const float *packed, const edge
     for (int r = 0; r < part_rows + 2; ++r)
       UNROLL
       for (int c = 0; c < part_cols + 2; ++c) {
-#define USES(k) \
-  (k < shape.taps && r >= shape.row[k] && r < part_rows + shape.row[k] && c >= shape.column[k] && c < part_cols + shape.column[k])
+#define USES(k)                                                                               \
+  (k < shape.taps && r >= shape.row[k] && r < shape.row[k] + part_rows && c >= shape.column[k] && \
+   c < shape.column[k] + part_cols)
         const int uses = USES(0) + USES(1) + USES(2);
         if (!uses) continue;
         V pixel = LOAD(from + (r * (tile_cols + 2) + c) * VL);
