@@ -146,6 +146,18 @@ def test_concurrent_calls(small):
         assert all(np.array_equal(result, alone[i]) for result in results[i])
 
 
+def test_helpers_end_with_the_engine(small):
+    before = set(threading.enumerate())
+    engine = SparseEngine(small, 4)
+    engine.run(images(1))
+    helpers = set(threading.enumerate()) - before
+    assert len(helpers) == 3
+    del engine
+    for helper_thread in helpers:
+        helper_thread.join(10)
+        assert not helper_thread.is_alive()
+
+
 @pytest.mark.parametrize("density", [0.0, 1.0])
 def test_extreme_densities(tmp_path, density):
     convolutions = [(np.where(np.isfinite(w), w, 0), b) for w, b in layers(density=max(density, 1e-9))]
