@@ -35,7 +35,9 @@
 #define PREFETCH_LEVEL2(address) (void)(address)
 #endif
 
-#if defined(__clang__)
+#if defined(__SANITIZE_ADDRESS__)
+#define UNROLL /* compilers would instrument the unrolled loops for many minutes */
+#elif defined(__clang__)
 #define UNROLL _Pragma("unroll")
 #elif defined(__GNUC__)
 #define UNROLL _Pragma("GCC unroll 16")
