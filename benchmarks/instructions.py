@@ -1,8 +1,8 @@
 """Instructions per window of the sparse engine and of ONNX Runtime, on one thread, at 95.75 % zeros.
 
 An indication where times cannot be measured: with --wheel (the aarch64 wheel that tools/build_wheels left) on a
-Cortex-A72 emulated by QEMU, some ten minutes; without, by Valgrind, on this processor without AVX-512. One window is
-the difference between runs of two windows and of one.
+Cortex-A72 emulated by QEMU; without, by Valgrind, on this processor without AVX-512. One window is the difference
+between runs of two windows and of one. Either takes some ten minutes.
 Needs an x86-64 machine and valgrind; for --wheel also cc and apt configured for Debian.
 """
 

@@ -21,7 +21,7 @@ SIMD_VARIABLE = "EDGEL3_ONNX_SIMD"
 GROUP = 2  # windows that several threads compute at a time, to wait less for each other; each takes 10 MB
 # Largest share of non-zero multiply-adds at which `auto` takes this engine. Source: benchmarks/sparse.py, see
 # docs/sparse-engine.md; for NEON, which was not timed, a share at which the other levels are far ahead.
-DENSE_THRESHOLD = {"avx512": 0.5, "avx2": 0.35, "neon": 0.2, "baseline": 0.12}
+DENSE_THRESHOLD = {"avx512": 0.75, "avx2": 0.5, "neon": 0.2, "baseline": 0.12}
 
 
 def simd_level() -> str:
