@@ -34,8 +34,8 @@ class Recipe:
     """Every choice of the run."""
 
     seed: int = 1
-    shards: int = 16  # of 8192 windows
-    steps: int = 12000
+    shards: int = 24  # of 8192 windows
+    steps: int = 22000
     batch: int = 128
     muon_lr: float = 0.01  # convolutions after the first
     adam_lr: float = 0.003  # first convolution, BatchNorm

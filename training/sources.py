@@ -9,7 +9,8 @@ import os
 import re
 import struct
 import subprocess
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +43,8 @@ class Source:
 
 
 _CC_KITS = r"circAfrique|BJA_Pacific|rumpf_kit_z01_h2|belofilms_GuitarStrums|Audiophob"
+_CC_KART_LICENCES = "CC0, public domain, CC-BY-3.0, CC-BY-SA-3.0, CC-BY-SA-4.0"
+_GPL_KART = r"/(anvil|ball_bounce|bowling_shoot|bzzt|shoot|ugh|wee)\."
 _SPEECH = "spoken prompts"
 
 SOURCES = (
@@ -61,6 +64,16 @@ SOURCES = (
     Source("lugaru-data", "train", "CC-BY-SA-3.0", "fights, footsteps, fire, wind, music"),
     Source("openttd-opensfx", "train", "CC-BY-SA-3.0", "vehicles, factories, horns"),
     Source("yaru-theme-sound", "train", "CC-BY-SA-4.0", "desktop signals"),
+    Source("0ad-data", "train", "CC-BY-SA-3.0", "fights, crafts, animals, weather, crowds, voices, music"),
+    Source("redeclipse-data", "train", "CC-BY-SA-3.0, CC-BY-3.0", "ambience, weapons, machines, voices", "data/sounds/"),
+    Source("supertuxkart-data", "train", _CC_KART_LICENCES, "engines, weather, crashes", "data/sfx/", _GPL_KART),
+    Source("hedgewars-data", "train", "GFDL-1.3, CC-BY-SA-3.0", "voices, weapons, comic effects", "Data/Sounds/"),
+    Source("endless-sky-data", "train", "public domain, CC-BY-SA-3.0", "engines, weapons, explosions"),
+    Source("lincity-ng-data", "train", "CC-BY-SA-2.0 or GPL-2+", "city, industry, traffic, farming", "/sounds/"),
+    Source("caveexpress-data", "train", "CC-BY-SA-4.0", "cartoon animals, effects, music"),
+    Source("bzflag-data", "train", "LGPL-2.1 or MPL", "shots, explosions, signals"),
+    Source("simutrans-pak64", "train", "Artistic-1.0", "vehicles, industry"),
+    Source("singularity-music", "train", "CC-BY-SA-3.0", "music"),
     Source("colobot-common-sounds", "validation", "GPL-3+", "machines, explosions, signals, music"),
     Source("lomiri-sounds", "validation", "CC0, CC-BY, CC-BY-SA", "ring tones, signals"),
     Source("sonic-pi-samples", "held-out", "CC0", "ambience, drums, percussion, guitar, loops, tabla"),
@@ -114,12 +127,14 @@ def _decoded_files(source: Source) -> Iterator[tuple[str, np.ndarray]]:
         if re.search(source.exclude, name):
             continue
         if path.suffix.lower() in AUDIO_SUFFIXES:
-            sounds = [(name, path.read_bytes())]
+            sounds: Iterable[tuple[str, bytes]] = [(name, path.read_bytes())]
         elif path.suffix == ".sf2":
             yield from _soundfont_samples(name, path.read_bytes(), source.resampler)
             continue
         elif path.suffix == ".cat":
             sounds = _embedded_wavs(name, path.read_bytes())
+        elif path.suffix == ".zip":
+            sounds = _zipped(path)
         else:
             continue
         for label, data in sounds:
@@ -152,6 +167,14 @@ def _prepare(audio: np.ndarray, rate: int, resampler: str) -> np.ndarray | None:
     if len(audio) < rate // 20 or not np.abs(audio).max() > 1e-4:
         return None
     return audio if rate == SAMPLE_RATE else resample(audio, rate, SAMPLE_RATE, resampler)
+
+
+def _zipped(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Sounds inside a ZIP archive, in sorted order."""
+    with zipfile.ZipFile(path) as archive:
+        for member in sorted(archive.namelist()):
+            if member.lower().endswith(AUDIO_SUFFIXES):
+                yield f"{path.name}/{member}", archive.read(member)
 
 
 def _embedded_wavs(name: str, data: bytes) -> list[tuple[str, bytes]]:

@@ -12,6 +12,7 @@ LENGTH = SPEC.window_length
 
 # Probabilities of what happens to a window; each is drawn on its own.
 SYNTHETIC = 0.2
+AS_RECORDED = 0.35  # nothing of the rest happens
 SPEED = 0.4
 MIX = 0.35
 NOISE = 0.3
@@ -40,9 +41,11 @@ class WindowMaker:
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
         """One window, float32 (8000,), peak 1 unless it is silent."""
-        window = self._sound(rng)
+        if rng.random() < AS_RECORDED:
+            return _normalised(self._sound(rng, 0.0)).astype(np.float32)
+        window = self._sound(rng, SPEED)
         if rng.random() < MIX:
-            other = self._sound(rng)
+            other = self._sound(rng, SPEED)
             window = _levelled(window) + _levelled(other) * 10 ** (rng.uniform(-30, 0) / 20)
         if rng.random() < REVERB:
             length = int(rng.uniform(0.05, 0.8) * LENGTH)
@@ -60,18 +63,17 @@ class WindowMaker:
                 window[:edge] = 0
             else:
                 window[edge:] = 0
-        peak = np.abs(window).max()
-        window = window / peak if peak > 0 else window
+        window = _normalised(window)
         if rng.random() < QUANTISE:
             steps = 32767 * 10 ** (rng.uniform(-40, 0) / 20)
             window = np.round(window * steps) / steps
         return window.astype(np.float32)
 
-    def _sound(self, rng: np.random.Generator) -> np.ndarray:
+    def _sound(self, rng: np.random.Generator, changed_speed: float) -> np.ndarray:
         if rng.random() < SYNTHETIC:
             return synthesise(rng, LENGTH)
         audio = self._recordings[int(np.searchsorted(self._cumulative, rng.random()))].audio
-        speed = 2 ** rng.uniform(-0.6, 0.6) if rng.random() < SPEED else 1.0
+        speed = 2 ** rng.uniform(-0.6, 0.6) if rng.random() < changed_speed else 1.0
         needed = int(LENGTH * speed) + 2
         # Offsets reach half a window before the start and after the end: what centring and end padding give.
         start = int(rng.integers(-(LENGTH // 2), max(len(audio) - LENGTH // 2, 1)))
@@ -80,6 +82,12 @@ class WindowMaker:
         if speed == 1.0:
             return piece[:LENGTH]
         return np.interp(np.arange(LENGTH) * speed, np.arange(len(piece)), piece)
+
+
+def _normalised(window: np.ndarray) -> np.ndarray:
+    """The window at peak 1; unchanged if silent."""
+    peak = np.abs(window).max()
+    return window / peak if peak > 0 else window
 
 
 def _levelled(window: np.ndarray) -> np.ndarray:
