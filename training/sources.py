@@ -7,6 +7,7 @@ ever reported on (`held-out`) never share a package.
 import io
 import os
 import re
+import shutil
 import struct
 import subprocess
 import zipfile
@@ -65,7 +66,9 @@ SOURCES = (
     Source("openttd-opensfx", "train", "CC-BY-SA-3.0", "vehicles, factories, horns"),
     Source("yaru-theme-sound", "train", "CC-BY-SA-4.0", "desktop signals"),
     Source("0ad-data", "train", "CC-BY-SA-3.0", "fights, crafts, animals, weather, crowds, voices, music"),
-    Source("redeclipse-data", "train", "CC-BY-SA-3.0, CC-BY-3.0", "ambience, weapons, machines, voices", "data/sounds/"),
+    Source(
+        "redeclipse-data", "train", "CC-BY-SA-3.0, CC-BY-3.0", "ambience, weapons, machines, voices", "data/sounds/"
+    ),
     Source("supertuxkart-data", "train", _CC_KART_LICENCES, "engines, weather, crashes", "data/sfx/", _GPL_KART),
     Source("hedgewars-data", "train", "GFDL-1.3, CC-BY-SA-3.0", "voices, weapons, comic effects", "Data/Sounds/"),
     Source("endless-sky-data", "train", "public domain, CC-BY-SA-3.0", "engines, weapons, explosions"),
@@ -113,6 +116,7 @@ def _package_recordings(source: Source) -> list[Recording]:
         temporary = cached.with_suffix(".tmp.npz")
         np.savez(temporary, **found)
         os.replace(temporary, cached)
+        shutil.rmtree(cache_dir() / "packages" / source.package, ignore_errors=True)
     with np.load(cached) as arrays:
         return [Recording(source.package, name, arrays[name]) for name in arrays.files]
 
