@@ -362,6 +362,19 @@ def test_the_losses_vanish_only_for_the_teachers_maps():
     assert main > 0.01 and maps > 0.01
 
 
+def test_the_neighbour_loss_vanishes_where_the_student_ranks_others_as_the_teacher_does():
+    torch = pytest.importorskip("torch", reason="needs the extra [training]")
+    from training.distill import neighbour_loss
+
+    torch.manual_seed(0)
+    wanted, others = torch.rand(6, 64), torch.rand(20, 64)
+    assert neighbour_loss(3 * wanted, wanted, (2 * others, others), 0.01) == pytest.approx(0, abs=1e-5)
+    assert neighbour_loss(wanted.flip(0), wanted, (others, others), 0.01) > 0.1
+    found = wanted.flip(0).requires_grad_()
+    neighbour_loss(found, wanted, (others, others), 0.01).backward()
+    assert (found.grad * (wanted - found)).sum() < 0  # towards the teacher's
+
+
 def test_an_interrupted_run_goes_on_as_if_it_had_not_been(tmp_path):
     torch = pytest.importorskip("torch", reason="needs the extra [training]")
     from training.distill import Data, Recipe, Run
@@ -371,7 +384,7 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(tmp_path):
     data.images = rng.uniform(-80, 0, (12, 1, 64, 50)).astype(np.float16)
     data.maps = rng.uniform(0, 1, (12, 64, 8, 6)).astype(np.float16)
     data.mean, data.deviation = torch.zeros(64), torch.ones(64)
-    recipe, device = Recipe(steps=20, batch=4), torch.device("cpu")
+    recipe, device = Recipe(steps=20, batch=4, neighbours_from=0, remembered=8), torch.device("cpu")
     whole = Run(recipe, data, device)
     for _ in range(3):
         whole.advance(data, device)
@@ -381,3 +394,4 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(tmp_path):
     resumed.load(tmp_path / "checkpoint.pt")
     assert resumed.advance(data, device) == pytest.approx(wanted, rel=1e-3)
     assert resumed.step == 4
+    assert torch.equal(resumed.memory[1], whole.memory[1]) and resumed.memory.shape == (2, 8, 64)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from edgel3_onnx.export.files import write_atomically
 from training.architecture import describe
@@ -44,6 +45,10 @@ class Recipe:
     map_weight: float = 1.0  # of the loss on the last activation map; falls linearly to 0 ...
     map_until: float = 0.7  # ... at this part of the steps, while ...
     angle_gain: float = 3.0  # ... the weight of the two cosine losses rises linearly from 1 to this
+    neighbours_from: float = 0.75  # part of the steps after which who is near whom counts as well ...
+    neighbour_weight: float = 0.06
+    temperature: float = 0.003  # ... by a softmax of cosines divided by this ...
+    remembered: int = 8192  # ... over so many of the latest windows
     average: float = 0.998  # decay per step of the averaged weights, which are the ones exported
 
     def rate(self, progress: float) -> float:
@@ -88,6 +93,21 @@ def losses(
     return squared + angle_weight * (2 * angle + centred), 8 * maps
 
 
+def neighbour_loss(
+    found: torch.Tensor, wanted: torch.Tensor, others: tuple[torch.Tensor, torch.Tensor], temperature: float
+) -> torch.Tensor:
+    """Kullback-Leibler divergence between whom the teacher and the student hold for near, mean over (n, 64) embeddings.
+
+    `others` are the student's and the teacher's embeddings (m, 64) of the same other windows. How near is the softmax
+    over them of the cosine divided by the temperature.
+    """
+    near = []
+    for vectors, around in zip((found, wanted), others, strict=True):
+        cosines = nn.functional.normalize(vectors) @ nn.functional.normalize(around).T
+        near.append(torch.log_softmax(cosines / temperature, dim=1))
+    return nn.functional.kl_div(near[0], near[1], reduction="batchmean", log_target=True)
+
+
 class Run:
     """The state of a training run: everything that a checkpoint holds."""
 
@@ -104,6 +124,7 @@ class Run:
         self.average = {name: value.clone() for name, value in self.student.state_dict().items()}
         self.rng = np.random.default_rng(recipe.seed)
         self.order = np.empty(0, np.int64)
+        self.memory = torch.empty(2, 0, 64)  # embeddings of the latest windows, the student's and the teacher's
 
     def advance(self, data: Data, device: torch.device) -> tuple[float, float]:
         """One step of training; returns the two losses."""
@@ -119,8 +140,15 @@ class Run:
         turn = min(progress / recipe.map_until, 1.0)
         angle_weight = 1 + (recipe.angle_gain - 1) * turn
         main, maps = losses(found.float(), wanted, data.mean, data.deviation, angle_weight)
+        loss = main + recipe.map_weight * (1 - turn) * maps
+        if progress > recipe.neighbours_from:
+            pair = torch.stack([found.float(), wanted]).amax(dim=(3, 4))
+            memory = self.memory.to(device)
+            if memory.shape[1] == recipe.remembered:
+                loss = loss + recipe.neighbour_weight * neighbour_loss(*pair, tuple(memory), recipe.temperature)
+            self.memory = torch.cat([memory, pair.detach()], dim=1)[:, -recipe.remembered :]
         self.student.zero_grad()
-        (main + recipe.map_weight * (1 - turn) * maps).backward()
+        loss.backward()
         for optimizer, rate in zip(self.optimizers, self.rates, strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = rate * recipe.rate(progress)
@@ -148,6 +176,7 @@ class Run:
             "average": self.average,
             "rng": self.rng.bit_generator.state,
             "order": self.order,
+            "memory": self.memory.cpu(),
         }
         torch.save(state, temporary)
         os.replace(temporary, path)
@@ -155,7 +184,7 @@ class Run:
     def load(self, path: Path) -> None:
         state = torch.load(path, weights_only=False)
         self.step, self.seconds = state["step"], state["seconds"]
-        self.order, self.average = state["order"], state["average"]
+        self.order, self.average, self.memory = state["order"], state["average"], state["memory"]
         self.student.load_state_dict(state["student"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
