@@ -218,6 +218,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: %(default)s)")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    torch.set_flush_denormal(True)  # the softmax over neighbours is full of numbers that are all but zero
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     recipe = Recipe(steps=arguments.steps)
     print(describe(), asdict(recipe), flush=True)
