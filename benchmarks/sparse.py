@@ -25,7 +25,7 @@ from edgel3_onnx.sparse_pack import load
 from edgel3_onnx.spec import NETWORKS
 
 ZEROS = (0.9575, 0.87, 0.723, 0.535)
-REPEATS = 6
+REPEATS = 15
 REST_S = 0.1
 
 

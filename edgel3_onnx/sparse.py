@@ -86,12 +86,16 @@ class SparseEngine:
         self.num_threads = num_threads or _available_cpus()
         self._dim = packed.convolutions[-1].cout
         self._network = _sparse.Network(convolutions, packed.scale, packed.shift, simd_level())
+        self._workspaces: list[_sparse.Workspace] = []  # free ones; concurrent calls of run have one each
+        self._start_helpers()
+
+    def _start_helpers(self) -> None:
         # A queue of its own wakes a thread in a third of the time that an executor takes, which a window would notice.
         self._jobs: SimpleQueue[_sparse.Job | None] = SimpleQueue()
+        self._process = os.getpid()
         for _ in range(self.num_threads - 1):
             threading.Thread(target=_help, args=(self._jobs,), name="edgel3-sparse", daemon=True).start()
         weakref.finalize(self, _dismiss, self._jobs, self.num_threads - 1)
-        self._workspaces: list[_sparse.Workspace] = []  # free ones; concurrent calls of run have one each
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Embeddings float32 (N, 512) of log-mel images float32 (N, 1, 256, 199). May be called from any thread.
@@ -110,6 +114,8 @@ class SparseEngine:
         embedding = np.empty((n, self._dim), np.float32)
         if n == 0:
             return embedding
+        if self._process != os.getpid():  # os.fork copies no threads
+            self._start_helpers()
         group = 1 if n == 1 or self.num_threads == 1 else GROUP
         try:
             workspace = self._workspaces.pop()

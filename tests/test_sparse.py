@@ -158,6 +158,25 @@ def test_helpers_end_with_the_engine(small):
         assert not helper_thread.is_alive()
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_works_on_with_helpers_after_fork(small):
+    code = """
+import os, sys, threading, numpy as np
+from edgel3_onnx.sparse import SparseEngine
+engine, images = SparseEngine(sys.argv[1], 3), np.full((2, 1, 256, 199), -40, np.float32)
+expected = engine.run(images)
+child = os.fork()
+if not child:
+    for _ in range(2):
+        assert np.array_equal(engine.run(images), expected)
+    assert sum(t.name == "edgel3-sparse" and t.is_alive() for t in threading.enumerate()) == 2
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+assert np.array_equal(engine.run(images), expected)
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-P", "-c", code, small], check=True, timeout=60)
+
+
 @pytest.mark.parametrize("density", [0.0, 1.0])
 def test_extreme_densities(tmp_path, density):
     convolutions = [(np.where(np.isfinite(w), w, 0), b) for w, b in layers(density=max(density, 1e-9))]

@@ -72,23 +72,26 @@ static void to_embedding(const edgel3_stage *s, const float *maxima, float *out)
   }
 }
 
-/* Parts into which the output channels of a tile are cut, so that all threads get work. Each packs the tile anew. */
-static size_t chunks_of(const edgel3_job *job, const edgel3_stage *s) {
-  const size_t tiles = (size_t)s->row_tiles * s->col_tiles * (job->n < job->group ? job->n : job->group);
-  size_t chunks = 1;
-  while (job->threads > 1 && tiles * chunks < 2 * job->threads && chunks < 8) chunks *= 2;
-  return chunks;
-}
+enum { MOST_PARTS = 8 }; /* into which a tile is cut: each packs it anew */
 
-static size_t items_of(const edgel3_job *job, size_t step) {
-  if (step == 0) return EDGEL3_MELS / EDGEL3_LANES;
-  if (step == STEPS - 1) return 1;
+/* What there is to do in a step. The tiles of a stage are shared evenly; those that are left over, and those at the end
+   of a row that are half as wide, are cut by output channels. */
+typedef struct {
+  size_t whole, cut, parts; /* items that are computed at once, and those that are cut in so many parts */
+} division;
+
+static division division_of(const edgel3_job *job, size_t step) {
+  if (step == 0) return (division){EDGEL3_MELS / EDGEL3_LANES, 0, 1};
+  if (step == STEPS - 1) return (division){1, 0, 1};
   const edgel3_stage *s = &job->network->stage[step - 1];
-  return (size_t)s->row_tiles * s->col_tiles * chunks_of(job, s);
+  const size_t tiles = (size_t)s->row_tiles * s->col_tiles, narrow = s->narrow ? s->row_tiles : 0;
+  const size_t whole = (tiles - narrow) / job->threads * job->threads;
+  return (division){whole, tiles - whole, job->threads < MOST_PARTS ? job->threads : MOST_PARTS};
 }
 
-/* Item `item` of step `step` of a window. */
-static void compute(const edgel3_job *job, size_t window, size_t step, size_t item, float *scratch) {
+/* Part `part` of `parts` of item `item` of a step of a window. */
+static void compute(const edgel3_job *job, size_t window, size_t step, size_t item, size_t part, size_t parts,
+                    float *scratch) {
   const size_t slot = window % job->group;
   const edgel3_network *network = job->network;
   float *planes[2] = {job->planes[0] + slot * network->plane_floats[0],
@@ -100,29 +103,36 @@ static void compute(const edgel3_job *job, size_t window, size_t step, size_t it
     to_embedding(last, planes[EDGEL3_STAGES % 2], job->out + window * last->cout);
   } else {
     const edgel3_stage *s = &network->stage[step - 1];
-    const uint32_t chunks = (uint32_t)chunks_of(job, s);
-    const uint32_t chunk = (uint32_t)item % chunks, tile = (uint32_t)item / chunks;
-    network->kernels->tile(s, tile % s->row_tiles, tile / s->row_tiles, chunk, chunks, planes[(step - 1) % 2],
-                           planes[step % 2], scratch);
+    const uint32_t tile = (uint32_t)item;
+    network->kernels->tile(s, tile % s->row_tiles, tile / s->row_tiles, (uint32_t)part, (uint32_t)parts,
+                           planes[(step - 1) % 2], planes[step % 2], scratch);
   }
 }
 
-/* Take part in a step of a window until all its items are taken. */
+/* Take part in a step of a window until all its items are taken. A range has whole items first, then parts. */
 static void take_items(const edgel3_job *job, size_t window, size_t step, size_t worker, float *scratch) {
-  const size_t items = items_of(job, step);
-  for (size_t k = 0; k < job->threads; ++k) {
-    const size_t range = (worker + k) % job->threads;
-    const size_t begin = items * range / job->threads, end = items * (range + 1) / job->threads;
-    edgel3_counter *taken = &job->taken[(window * STEPS + step) * job->threads + range].count;
-    for (size_t item; (item = begin + (size_t)counter_increment(taken)) < end;) {
-      compute(job, window, step, item, scratch);
+  const division work = division_of(job, step);
+  const size_t threads = job->threads, all_parts = work.cut * work.parts;
+  for (size_t k = 0; k < threads; ++k) {
+    const size_t range = (worker + k) % threads;
+    const size_t item = work.whole * range / threads, items = work.whole * (range + 1) / threads - item;
+    const size_t part = all_parts * range / threads, parts = all_parts * (range + 1) / threads - part;
+    edgel3_counter *taken = &job->taken[(window * STEPS + step) * threads + range].count;
+    for (size_t i; (i = (size_t)counter_increment(taken)) < items + parts;) {
+      const size_t p = part + i - items;
+      if (i < items)
+        compute(job, window, step, item + i, 0, 1, scratch);
+      else
+        compute(job, window, step, work.whole + p / work.parts, p % work.parts, work.parts, scratch);
       counter_increment(&job->done[window * STEPS + step].count);
     }
   }
 }
 
 static void wait_for(const edgel3_job *job, size_t window, size_t step) {
-  while ((size_t)counter_read(&job->done[window * STEPS + step].count) < items_of(job, step)) YIELD();
+  const division work = division_of(job, step);
+  const size_t items = work.whole + work.cut * work.parts;
+  while ((size_t)counter_read(&job->done[window * STEPS + step].count) < items) YIELD();
 }
 
 void edgel3_job_work(edgel3_job *job) {
