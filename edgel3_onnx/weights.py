@@ -37,7 +37,7 @@ def embedding_model_path(variant: Variant, *, precision: str = "fp32", verbose: 
     ----------
     variant : Variant
     precision : {"fp32", "int8", "fp16"}
-        The last two are made from the fp32 graph on first use.
+        The last two are made from the fp32 graph on first use, where the package does not hold them.
     verbose : bool
         Show the progress of a download on stderr, if that is a terminal.
 
@@ -115,9 +115,11 @@ def _graph_name(stem: str, precision: str) -> str:
 
 def _packaged_path(variant: Variant, precision: str = "fp32") -> Path | None:
     """The graph that this package holds, if it is that one."""
-    if not variant.packaged or precision != "fp32":
+    if not variant.packaged:
         return None
-    return Path(str(resources.files("edgel3_onnx.onnx_models").joinpath(variant.file)))
+    name = variant.file if precision == "fp32" else f"{variant.id}.{precision}.onnx"
+    path = Path(str(resources.files("edgel3_onnx.onnx_models").joinpath(name)))
+    return path if path.is_file() else None
 
 
 def _origin_of(variant: Variant) -> dict[str, object]:

@@ -119,8 +119,9 @@ def test_a_wheel_installs_and_embeds_with_the_network_cut(tmp_path):
     assert where.stdout.startswith(str(site))
 
 
-def test_int8_is_made_from_it_on_first_use():
+def test_int8_comes_from_the_package_too():
     model = load_embedding_model("micro", precision="int8")
+    assert model.info.path == Path(load_embedding_model_path("micro")).with_suffix(".int8.onnx")
     assert model.info.precision == "int8" and model.info.path.stat().st_size <= 200_000
     embedding, _ = get_embedding(CASE.audio(), CASE.sr, model, hop_size=CASE.hop_size, verbose=0)
     assert least_cosine(embedding, expected(CASE)) >= 0.97

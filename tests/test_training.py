@@ -177,7 +177,8 @@ def test_each_package_has_one_role_and_enough_are_held_out():
     packages = [source.package for source in sources.SOURCES]
     assert len(packages) == len(set(packages))
     roles = {
-        role: {s.package for s in sources.SOURCES if s.role == role} for role in ("train", "validation", "held-out")
+        role: {s.package for s in sources.SOURCES if s.role == role}
+        for role in ("train", "validation", "held-out", "unseen")
     }
     assert sum(map(len, roles.values())) == len(packages)
     assert roles["validation"]
@@ -194,7 +195,7 @@ def test_the_model_card_lists_every_source():
 def test_training_uses_no_copyleft_software_licence():
     for source in sources.SOURCES:
         if source.role == "train":
-            free = ("MIT", "CC0", "public domain", "CC-BY", "GFDL", "LGPL-2.1 or MPL", "Artistic")
+            free = ("MIT", "BSD", "CC0", "public domain", "CC-BY", "GFDL", "LGPL-2.1 or MPL", "Artistic", "Clarified")
             assert all(word.startswith(free) for word in source.licence.split(", ")), source
 
 
@@ -296,6 +297,13 @@ def test_neighbours_are_sought_in_other_files_only():
     files = np.array([0, 0, 1, 1, 2, 2])
     assert neighbour_agreement(wanted, wanted, files, top=1) == 1
     assert neighbour_agreement(wanted[[2, 1, 0, 3, 4, 5]], wanted, files, top=1) < 1
+
+
+def test_neighbours_that_are_equally_near_for_the_teacher_count_as_one():
+    silent, other = np.tile([0.3, 0.1, 0.2], (8, 1)), np.random.default_rng(0).uniform(0, 1, (8, 3))
+    wanted = np.concatenate([silent, other]).astype(np.float32)
+    assert neighbour_agreement(wanted * np.float32(1.1), wanted, np.arange(16)) == 1
+    assert neighbour_agreement(np.roll(wanted, 4, axis=0), wanted, np.arange(16)) < 1
 
 
 def test_classes_come_from_file_names_and_small_ones_are_left_out():

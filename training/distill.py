@@ -1,4 +1,4 @@
-"""Train `micro`, the student of SEA-64, and write onnx_models/micro.onnx.
+"""Train `micro`, the student of SEA-64, and write onnx_models/micro.onnx and micro.int8.onnx.
 
 Run ``python -m training.distill --teacher edgel3_sea_ust_audio_emb_64.h5.gz``. An interrupted run goes on from its
 last checkpoint.
@@ -16,9 +16,10 @@ import torch
 from torch import nn
 
 from edgel3_onnx.export.files import write_atomically
+from edgel3_onnx.export.quantize import quantize
 from training.architecture import describe
 from training.dataset import natural_windows, shards
-from training.graph import OUTPUT, build
+from training.graph import INT8_OUTPUT, OUTPUT, build
 from training.metrics import agreement
 from training.muon import Muon
 from training.sources import cache_dir, recordings
@@ -35,8 +36,8 @@ class Recipe:
     """Every choice of the run."""
 
     seed: int = 1
-    shards: int = 24  # of 8192 windows
-    steps: int = 22000
+    shards: int = 32  # of 8192 windows
+    steps: int = 36000
     batch: int = 128
     muon_lr: float = 0.01  # convolutions after the first
     adam_lr: float = 0.003  # first convolution, BatchNorm
@@ -45,7 +46,7 @@ class Recipe:
     map_weight: float = 1.0  # of the loss on the last activation map; falls linearly to 0 ...
     map_until: float = 0.7  # ... at this part of the steps, while ...
     angle_gain: float = 3.0  # ... the weight of the two cosine losses rises linearly from 1 to this
-    neighbours_from: float = 0.75  # part of the steps after which who is near whom counts as well ...
+    neighbours_from: float = 0.4  # part of the steps after which who is near whom counts as well ...
     neighbour_weight: float = 0.06
     temperature: float = 0.003  # ... by a softmax of cosines divided by this ...
     remembered: int = 8192  # ... over so many of the latest windows
@@ -242,6 +243,7 @@ def main() -> None:
     digest = hashlib.sha256(arguments.teacher.read_bytes()).hexdigest()
     graph = build(run.averaged().folded(), arguments.teacher.name, digest)
     write_atomically(OUTPUT, graph)
+    write_atomically(INT8_OUTPUT, quantize(graph, "int8"))
     checkpoint.unlink()
 
 

@@ -15,7 +15,7 @@ from edgel3_onnx.export.quantize import quantize
 from training import teacher
 from training.classify import file_classes, repeated_accuracy
 from training.dataset import natural_windows
-from training.graph import OUTPUT
+from training.graph import INT8_OUTPUT, OUTPUT
 from training.metrics import agreement, neighbour_agreement
 from training.sources import Recording, recordings
 
@@ -68,15 +68,20 @@ def main() -> None:
     arguments = parser.parse_args()
 
     published = teacher.graph(arguments.teacher)
-    graphs = {}
-    for name, graph in (("micro", OUTPUT.read_bytes()), ("SEA-64", published)):
-        graphs |= {f"{name} fp32": graph, f"{name} int8": quantize(graph, "int8")}
+    graphs = {
+        "micro fp32": OUTPUT.read_bytes(),
+        "micro int8": INT8_OUTPUT.read_bytes(),
+        "SEA-64 fp32": published,
+        "SEA-64 int8": quantize(published, "int8"),
+    }
     sessions = {name: teacher.session(graph) for name, graph in graphs.items()}
     ratios = time_ratios(sessions, "SEA-64 fp32")
     methods = {name: embed_with(session) for name, session in sessions.items()} | {"mean log-mel": mean_log_mel}
 
-    sounds = distinct(recordings("held-out"))
+    held_out = recordings("held-out")
+    sounds = distinct([*held_out, *recordings("unseen")])
     packages = np.array([item.package for item in sounds])
+    unseen = ~np.isin(packages, [item.package for item in held_out])
     images, files = natural_windows(sounds, HOP, WINDOWS_PER_FILE)
     wanted = methods["SEA-64 fp32"](images)
     classified, labels = file_classes([item.name if item.package == CLASSIFIED else "" for item in sounds])
@@ -91,11 +96,12 @@ def main() -> None:
         accuracy = repeated_accuracy(means, labels)
         ratio = f"{ratios[name]:.3f}" if name in ratios else ""
         size = f"{len(graphs[name]) / 1000:.0f}" if name in graphs else ""
-        print(_row(name, "all", found, wanted, files, f"{accuracy:.3f} | {ratio} | {size}"))
-        if name != "mean log-mel":
-            for package in np.unique(packages):
-                chosen = packages[files] == package
-                print(_row(name, package, found[chosen], wanted[chosen], files[chosen], " | | "))
+        parts = {"held-out": ~unseen} | {package: packages == package for package in np.unique(packages)}
+        parts["held-out and unseen"] = np.ones(len(sounds), bool)
+        for part, members in parts.items():
+            chosen = members[files]
+            rest = f"{accuracy:.3f} | {ratio} | {size}" if part == "held-out" else " | | "
+            print(_row(name, part, found[chosen], wanted[chosen], files[chosen], rest))
     counts = ", ".join(f"{name} {n}" for name, n in zip(*np.unique(packages, return_counts=True), strict=True))
     print(
         f"\n{len(images)} windows of {len(sounds)} files ({counts}); {len(labels)} files in {labels.max() + 1} classes."

@@ -13,6 +13,7 @@ from edgel3_onnx.version import __version__
 from training.architecture import ARCHITECTURE, EMBEDDING_DIM, INPUT_SCALE, INPUT_SHIFT, describe
 
 OUTPUT = Path(__file__).parent.parent / "onnx_models" / "micro.onnx"
+INT8_OUTPUT = OUTPUT.with_suffix(".int8.onnx")
 OPSET, IR_VERSION = 17, 8
 
 
