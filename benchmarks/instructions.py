@@ -2,7 +2,7 @@
 
 An indication where times cannot be measured: with --wheel (the aarch64 wheel that tools/build_wheels left) on a
 Cortex-A72 emulated by QEMU; without, by Valgrind, on this processor without AVX-512. One window is the difference
-between runs of two windows and of one. Either takes some fifteen minutes.
+between runs of two windows and of one. Valgrind takes some fifteen minutes, QEMU six.
 Needs an x86-64 machine and valgrind; for --wheel also cc and apt configured for Debian.
 """
 

@@ -156,7 +156,7 @@ def load_embedding_model(
     weights : path or None
         A .h5, .h5.gz or .onnx file of one's own in place of the published weights.
     precision : {"fp32", "int8", "fp16"}
-        int8 and fp16 graphs are made from the fp32 one on first use.
+        int8 and fp16 graphs are made from the fp32 one on first use; micro in int8 comes with the package.
     provider_options : mapping of str to str, or None
         Options of the ONNX Runtime execution provider.
     fast_math : bool

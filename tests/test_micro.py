@@ -9,11 +9,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import soundfile
 
 import micro_golden
 from edgel3_onnx import EmbeddingStream, get_embedding, load_embedding_model, load_embedding_model_path
+from edgel3_onnx.export.quantize import quantize
 from parity import least_cosine, relative_error
 
 ROOT = Path(__file__).parents[1]
@@ -125,3 +127,14 @@ def test_int8_comes_from_the_package_too():
     assert model.info.precision == "int8" and model.info.path.stat().st_size <= 200_000
     embedding, _ = get_embedding(CASE.audio(), CASE.sr, model, hop_size=CASE.hop_size, verbose=0)
     assert least_cosine(embedding, expected(CASE)) >= 0.97
+
+
+def test_the_int8_graph_is_made_from_the_fp32_one():
+    """One of an earlier micro would be at 0.99."""
+    fp32, int8 = (Path(load_embedding_model_path("micro", precision=precision)) for precision in ("fp32", "int8"))
+    images = np.random.default_rng(0).uniform(-80, 0, (32, 1, 64, 50)).astype(np.float32)
+    made, shipped = (
+        onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"]).run(None, {"melspectrogram": images})[0]
+        for graph in (quantize(fp32.read_bytes(), "int8"), int8.read_bytes())
+    )
+    assert least_cosine(made, shipped) >= 0.9999

@@ -299,7 +299,7 @@ def test_neighbours_are_sought_in_other_files_only():
     assert neighbour_agreement(wanted[[2, 1, 0, 3, 4, 5]], wanted, files, top=1) < 1
 
 
-def test_neighbours_that_are_equally_near_for_the_teacher_count_as_one():
+def test_neighbours_as_near_for_the_teacher_as_its_last_count():
     silent, other = np.tile([0.3, 0.1, 0.2], (8, 1)), np.random.default_rng(0).uniform(0, 1, (8, 3))
     wanted = np.concatenate([silent, other]).astype(np.float32)
     assert neighbour_agreement(wanted * np.float32(1.1), wanted, np.arange(16)) == 1

@@ -81,7 +81,9 @@ def main() -> None:
     held_out = recordings("held-out")
     sounds = distinct([*held_out, *recordings("unseen")])
     packages = np.array([item.package for item in sounds])
-    unseen = ~np.isin(packages, [item.package for item in held_out])
+    parts = {"held-out": np.isin(packages, [item.package for item in held_out])}
+    parts |= {package: packages == package for package in np.unique(packages)}
+    parts["held-out and unseen"] = np.ones(len(sounds), bool)
     images, files = natural_windows(sounds, HOP, WINDOWS_PER_FILE)
     wanted = methods["SEA-64 fp32"](images)
     classified, labels = file_classes([item.name if item.package == CLASSIFIED else "" for item in sounds])
@@ -96,8 +98,6 @@ def main() -> None:
         accuracy = repeated_accuracy(means, labels)
         ratio = f"{ratios[name]:.3f}" if name in ratios else ""
         size = f"{len(graphs[name]) / 1000:.0f}" if name in graphs else ""
-        parts = {"held-out": ~unseen} | {package: packages == package for package in np.unique(packages)}
-        parts["held-out and unseen"] = np.ones(len(sounds), bool)
         for part, members in parts.items():
             chosen = members[files]
             rest = f"{accuracy:.3f} | {ratio} | {size}" if part == "held-out" else " | | "

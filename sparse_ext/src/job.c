@@ -72,12 +72,12 @@ static void to_embedding(const edgel3_stage *s, const float *maxima, float *out)
   }
 }
 
-enum { MOST_PARTS = 8 }; /* into which a tile is cut: each packs it anew */
+enum { MOST_CHUNKS = 8 }; /* into which a tile is cut: each packs it anew */
 
 /* What there is to do in a step. The tiles of a stage are shared evenly; those that are left over, and those at the end
    of a row that are half as wide, are cut by output channels. */
 typedef struct {
-  size_t whole, cut, parts; /* items that are computed at once, and those that are cut in so many parts */
+  size_t whole, cut, chunks; /* items that are computed at once, and those that are cut in so many chunks */
 } division;
 
 static division division_of(const edgel3_job *job, size_t step) {
@@ -86,11 +86,11 @@ static division division_of(const edgel3_job *job, size_t step) {
   const edgel3_stage *s = &job->network->stage[step - 1];
   const size_t tiles = (size_t)s->row_tiles * s->col_tiles, narrow = s->narrow ? s->row_tiles : 0;
   const size_t whole = (tiles - narrow) / job->threads * job->threads;
-  return (division){whole, tiles - whole, job->threads < MOST_PARTS ? job->threads : MOST_PARTS};
+  return (division){whole, tiles - whole, job->threads < MOST_CHUNKS ? job->threads : MOST_CHUNKS};
 }
 
-/* Part `part` of `parts` of item `item` of a step of a window. */
-static void compute(const edgel3_job *job, size_t window, size_t step, size_t item, size_t part, size_t parts,
+/* Chunk `chunk` of `chunks` of item `item` of a step of a window. */
+static void compute(const edgel3_job *job, size_t window, size_t step, size_t item, size_t chunk, size_t chunks,
                     float *scratch) {
   const size_t slot = window % job->group;
   const edgel3_network *network = job->network;
@@ -104,26 +104,26 @@ static void compute(const edgel3_job *job, size_t window, size_t step, size_t it
   } else {
     const edgel3_stage *s = &network->stage[step - 1];
     const uint32_t tile = (uint32_t)item;
-    network->kernels->tile(s, tile % s->row_tiles, tile / s->row_tiles, (uint32_t)part, (uint32_t)parts,
+    network->kernels->tile(s, tile % s->row_tiles, tile / s->row_tiles, (uint32_t)chunk, (uint32_t)chunks,
                            planes[(step - 1) % 2], planes[step % 2], scratch);
   }
 }
 
-/* Take part in a step of a window until all its items are taken. A range has whole items first, then parts. */
+/* Take part in a step of a window until all its items are taken. A range has whole items first, then chunks. */
 static void take_items(const edgel3_job *job, size_t window, size_t step, size_t worker, float *scratch) {
   const division work = division_of(job, step);
-  const size_t threads = job->threads, all_parts = work.cut * work.parts;
+  const size_t threads = job->threads, all_chunks = work.cut * work.chunks;
   for (size_t k = 0; k < threads; ++k) {
     const size_t range = (worker + k) % threads;
     const size_t item = work.whole * range / threads, items = work.whole * (range + 1) / threads - item;
-    const size_t part = all_parts * range / threads, parts = all_parts * (range + 1) / threads - part;
+    const size_t chunk = all_chunks * range / threads, chunks = all_chunks * (range + 1) / threads - chunk;
     edgel3_counter *taken = &job->taken[(window * STEPS + step) * threads + range].count;
-    for (size_t i; (i = (size_t)counter_increment(taken)) < items + parts;) {
-      const size_t p = part + i - items;
+    for (size_t i; (i = (size_t)counter_increment(taken)) < items + chunks;) {
+      const size_t c = chunk + i - items;
       if (i < items)
         compute(job, window, step, item + i, 0, 1, scratch);
       else
-        compute(job, window, step, work.whole + p / work.parts, p % work.parts, work.parts, scratch);
+        compute(job, window, step, work.whole + c / work.chunks, c % work.chunks, work.chunks, scratch);
       counter_increment(&job->done[window * STEPS + step].count);
     }
   }
@@ -131,7 +131,7 @@ static void take_items(const edgel3_job *job, size_t window, size_t step, size_t
 
 static void wait_for(const edgel3_job *job, size_t window, size_t step) {
   const division work = division_of(job, step);
-  const size_t items = work.whole + work.cut * work.parts;
+  const size_t items = work.whole + work.cut * work.chunks;
   while ((size_t)counter_read(&job->done[window * STEPS + step].count) < items) YIELD();
 }
 
