@@ -1,8 +1,8 @@
 """Recordings: which Debian packages they come from, on what terms, what each is used for, and how they are read.
 
 A package has one role. What is learnt from (`train`), what decides between models (`validation`) and what is only
-ever reported on (`held-out`) never share a package. Figures of earlier models on the held-out packages were known when
-the recipe was changed; those of an `unseen` package were not.
+ever reported on (`held-out`, `unseen`) never share a package. Figures of earlier models on the held-out packages were
+known when the recipe was changed; those of an `unseen` package were not.
 """
 
 import io
@@ -103,6 +103,7 @@ SOURCES = (
     Source("tuxpaint-stamps-default", "held-out", "GPL-2", "animals, tools, instruments", exclude="_desc|symbols/"),
     Source("unknown-horizons", "held-out", "CC-BY-SA-3.0", "crafts, ambience, voices, music"),
     Source("widelands-data", "unseen", "GPL-2+, CC-BY-SA-3.0", "animals, crafts, water, voices, music"),
+    Source("flare-game", "unseen", "CC-BY-SA-3.0", "fights, monsters, doors, weather, music"),
 )
 
 
