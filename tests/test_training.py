@@ -22,7 +22,7 @@ sys.path.append(str(ROOT))
 
 from training import sources  # noqa: E402
 from training.architecture import ARCHITECTURE, EMBEDDING_DIM, describe  # noqa: E402
-from training.classify import file_classes, repeated_accuracy  # noqa: E402
+from training.classify import file_classes, folder, name_prefix, repeated_accuracy  # noqa: E402
 from training.dataset import natural_windows  # noqa: E402
 from training.graph import OUTPUT, build  # noqa: E402
 from training.metrics import agreement, cosine, neighbour_agreement  # noqa: E402
@@ -309,11 +309,14 @@ def test_neighbours_as_near_for_the_teacher_as_its_last_count():
     assert neighbour_agreement(np.roll(found, 8, axis=0), wanted, np.arange(24)) < 1
 
 
-def test_classes_come_from_file_names_and_small_ones_are_left_out():
-    names = [f"x/bd_{k}.flac" for k in range(4)] + [f"x/misc_{k}.flac" for k in range(3)] + ["", "x/bd_9.flac"]
-    chosen, labels = file_classes(names)
-    assert chosen.tolist() == [0, 1, 2, 3, 8]
+def test_classes_come_from_paths_and_small_ones_are_left_out():
+    paths = [f"x/bd_{k}.flac" for k in range(4)] + [f"y/misc_{k}.flac" for k in range(3)] + ["y/bd_9_a.flac"]
+    chosen, labels = file_classes([name_prefix(path) for path in paths])
+    assert chosen.tolist() == [0, 1, 2, 3, 7]
     assert labels.tolist() == [0] * 5
+    chosen, labels = file_classes([folder(path) for path in paths])
+    assert chosen.tolist() == list(range(8))
+    assert labels.tolist() == [0] * 4 + [1] * 4
 
 
 def test_the_classifier_learns_what_can_be_learnt():

@@ -1,4 +1,4 @@
-"""Classes from file names, and the accuracy of a logistic regression on them."""
+"""Classes from the paths of files, and the accuracy of a logistic regression on them."""
 
 from collections import Counter
 from pathlib import PurePath
@@ -11,17 +11,24 @@ FOLDS, REPEATS = 4, 10
 PENALTY = 1.0  # weight of half the squared norm of the coefficients, against the sum of the log losses
 
 
-def file_classes(names: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the files that belong to a class, int64 (n,), and the class of each, int64 (n,).
+def name_prefix(path: str) -> str:
+    """What stands before the first underscore of the file's name."""
+    return PurePath(path).name.split("_")[0]
 
-    A class is what stands before the first underscore of a file's name, if at least SMALLEST_CLASS files share it.
-    Empty names belong to none.
+
+def folder(path: str) -> str:
+    """The folder that the file lies in."""
+    return str(PurePath(path).parent)
+
+
+def file_classes(names: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the files that belong to a class, int64 (n,), and the class of each, int64 (n,), from each one's name
+    of a class. A name that fewer than SMALLEST_CLASS files share makes none.
     """
-    prefixes = [PurePath(name).name.split("_")[0] if name else "" for name in names]
-    counts = Counter(prefix for prefix in prefixes if prefix)
-    classes = sorted(prefix for prefix, n in counts.items() if n >= SMALLEST_CLASS)
-    chosen = [k for k, prefix in enumerate(prefixes) if prefix in classes]
-    return np.array(chosen), np.array([classes.index(prefixes[k]) for k in chosen])
+    counts = Counter(names)
+    classes = sorted(name for name, n in counts.items() if n >= SMALLEST_CLASS)
+    chosen = [k for k, name in enumerate(names) if name in classes]
+    return np.array(chosen), np.array([classes.index(names[k]) for k in chosen])
 
 
 def repeated_accuracy(features: np.ndarray, labels: np.ndarray) -> float:

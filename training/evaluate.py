@@ -13,7 +13,7 @@ import onnxruntime
 
 from edgel3_onnx.export.quantize import quantize
 from training import teacher
-from training.classify import file_classes, repeated_accuracy
+from training.classify import file_classes, folder, name_prefix, repeated_accuracy
 from training.dataset import natural_windows
 from training.graph import INT8_OUTPUT, OUTPUT
 from training.metrics import agreement, neighbour_agreement
@@ -21,7 +21,7 @@ from training.sources import Recording, recordings
 
 HOP = 2000  # samples: 0.25 s
 WINDOWS_PER_FILE = 16  # for the agreement with the teacher; classified is the mean over all windows of a file
-CLASSIFIED = "sonic-pi-samples"  # its file names begin with what they are
+CLASS_NAMES = {"sonic-pi-samples": name_prefix, "flare-game": folder, "widelands-data": folder}  # of a path, what it is
 TIMED_BATCH, TIMED_RUNS = 32, 25
 COLUMNS = ("cos median", "cos 1 %", "centred median", "centred 10 %", "NN in top 5", "accuracy", "time", "KB")
 
@@ -62,6 +62,25 @@ def time_ratios(sessions: dict[str, onnxruntime.InferenceSession], reference: st
     return {name: value / medians[reference] for name, value in medians.items()}
 
 
+class Classified:
+    """The files of one package that belong to a class, and how well an embedding's means over them tell which."""
+
+    def __init__(self, sounds: list[Recording], package: str) -> None:
+        self.package = package
+        mine = [item for item in sounds if item.package == package]
+        chosen, self.labels = file_classes([CLASS_NAMES[package](item.name) for item in mine])
+        self.images, self.files = natural_windows([mine[k] for k in chosen], HOP, per_file=10**6)
+
+    def accuracy(self, embed: Embed) -> float:
+        found = embed(self.images)
+        means = np.stack([found[self.files == k].mean(axis=0) for k in range(len(self.labels))])
+        return repeated_accuracy(means, self.labels)
+
+    def __str__(self) -> str:
+        largest = np.bincount(self.labels).max() / len(self.labels)
+        return f"{self.package} {len(self.labels)} files in {self.labels.max() + 1} classes, the largest {largest:.3f}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training.evaluate", description=__doc__.split("\n")[0])
     parser.add_argument("--teacher", type=Path, required=True, help="the published SEA-64 weight file, .h5.gz")
@@ -86,28 +105,23 @@ def main() -> None:
     parts["held-out and unseen"] = np.ones(len(sounds), bool)
     images, files = natural_windows(sounds, HOP, WINDOWS_PER_FILE)
     wanted = methods["SEA-64 fp32"](images)
-    classified, labels = file_classes([item.name if item.package == CLASSIFIED else "" for item in sounds])
-    class_images, class_files = natural_windows([sounds[k] for k in classified], HOP, per_file=10**6)
+    classified = {package: Classified(sounds, package) for package in CLASS_NAMES}
 
     print("| | | " + " | ".join(COLUMNS) + " |")
     print("|---" * (len(COLUMNS) + 2) + "|")
     for name, embed in methods.items():
         found = embed(images)
-        class_embeddings = embed(class_images)
-        means = np.stack([class_embeddings[class_files == k].mean(axis=0) for k in range(len(labels))])
-        accuracy = repeated_accuracy(means, labels)
         ratio = f"{ratios[name]:.3f}" if name in ratios else ""
         size = f"{len(graphs[name]) / 1000:.0f}" if name in graphs else ""
         for part, members in parts.items():
             chosen = members[files]
-            rest = f"{accuracy:.3f} | {ratio} | {size}" if part == "held-out" else " | | "
-            print(_row(name, part, found[chosen], wanted[chosen], files[chosen], rest))
+            accuracy = f"{classified[part].accuracy(embed):.3f}" if part in classified else ""
+            cost = f"{ratio} | {size}" if part == "held-out" else " | "
+            print(_row(name, part, found[chosen], wanted[chosen], files[chosen], f"{accuracy} | {cost}"))
     counts = ", ".join(f"{name} {n}" for name, n in zip(*np.unique(packages, return_counts=True), strict=True))
-    print(
-        f"\n{len(images)} windows of {len(sounds)} files ({counts}); {len(labels)} files in {labels.max() + 1} classes."
-    )
-    majority = np.bincount(labels).max() / len(labels)
-    print(f"Accuracy of the largest class: {majority:.3f}. Time: one thread, batch {TIMED_BATCH}, of SEA-64 fp32's.")
+    print(f"\n{len(images)} windows of {len(sounds)} files ({counts}).")
+    print("Accuracy: " + "; ".join(str(item) for item in classified.values()) + ".")
+    print(f"Time: one thread, batch {TIMED_BATCH}, of SEA-64 fp32's.")
 
 
 def _row(name: str, part: str, found: np.ndarray, wanted: np.ndarray, files: np.ndarray, rest: str) -> str:
