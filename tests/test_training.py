@@ -150,7 +150,7 @@ def reference_forward(layers, image):
         x = np.einsum("oikl,ihwkl->ohw", weight.astype(np.float64), patches, optimize=True) + bias[:, None, None]
         if layer.skip:
             x = x + outputs[-layer.skip]
-        x = np.maximum(x, 0)
+        x = np.maximum(x, 0) if layer.activation == "relu" else x / (1 + np.exp(-x))
         outputs.append(x)
         if layer.pool:
             height, width = x.shape[1] // 2, x.shape[2] // 2

@@ -9,30 +9,32 @@ BATCH_NORM_EPSILON = 1e-3
 
 @dataclass(frozen=True)
 class Conv:
-    """A 3x3 'same' convolution, BatchNorm and ReLU."""
+    """A 3x3 'same' convolution, BatchNorm and an activation."""
 
     filters: int
-    skip: int = 0  # add the output of the convolution this many places back before the ReLU; 0: nothing
-    pool: bool = False  # 2x2 max-pooling after the ReLU
+    skip: int = 0  # add the output of the convolution this many places back before the activation; 0: nothing
+    pool: bool = False  # 2x2 max-pooling after the activation
+    activation: str = "silu"  # or "relu": cheaper on the largest map, and what ends in values from 0 up
 
 
 ARCHITECTURE = (
-    Conv(16, pool=True),
+    Conv(16, pool=True, activation="relu"),
     Conv(32),
     Conv(32),
     Conv(32, skip=2, pool=True),
     Conv(64),
     Conv(80, pool=True),
     Conv(64),
-    Conv(EMBEDDING_DIM),
+    Conv(EMBEDDING_DIM, activation="relu"),
 )
 
 
 def describe(architecture: tuple[Conv, ...] = ARCHITECTURE) -> str:
-    """One line, such as `16 pool 32 32 32+2 pool`: filters of the 3x3 convolutions, `+n` a skip over n of them."""
+    """One line, such as `16 relu pool 32 silu 32 silu 32+2 silu pool`: filters, `+n` a skip over n convolutions."""
     words = []
     for layer in architecture:
         words.append(f"{layer.filters}+{layer.skip}" if layer.skip else str(layer.filters))
+        words.append(layer.activation)
         if layer.pool:
             words.append("pool")
     return " ".join(words)

@@ -1,7 +1,7 @@
 """Train `micro`, the student of SEA-64, and write onnx_models/micro.onnx and micro.int8.onnx.
 
-Run ``python -m training.distill --teacher edgel3_sea_ust_audio_emb_64.h5.gz``. An interrupted run goes on from its
-last checkpoint.
+Run ``python -m training.distill --teacher edgel3_sea_ust_audio_emb_64.h5.gz``. A run of the same
+recipe that was interrupted goes on from its last checkpoint.
 """
 
 import argparse
@@ -35,9 +35,10 @@ VALIDATION_WINDOWS_PER_FILE = 16
 class Recipe:
     """Every choice of the run."""
 
-    seed: int = 1
-    shards: int = 32  # of 8192 windows
-    steps: int = 36000
+    seed: int = 2  # of the first weights and of the order of the windows
+    shards: int = 48  # of 8192 windows
+    shard_seed: int = 1
+    steps: int = 28000
     batch: int = 128
     muon_lr: float = 0.01  # convolutions after the first
     adam_lr: float = 0.003  # first convolution, BatchNorm
@@ -61,7 +62,7 @@ class Data:
     """Images and targets in memory, and the constants of the loss."""
 
     def __init__(self, recipe: Recipe, weights: Path, device: torch.device) -> None:
-        parts = shards(recipe.shards, recipe.seed, weights)
+        parts = shards(recipe.shards, recipe.shard_seed, weights)
         self.images = np.concatenate([part.images for part in parts])
         self.maps = np.concatenate([part.maps for part in parts])
         embeddings = self.maps.max(axis=(2, 3)).astype(np.float32)
@@ -222,13 +223,16 @@ def main() -> None:
     torch.set_flush_denormal(True)  # the softmax over neighbours is full of numbers that are all but zero
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     recipe = Recipe(steps=arguments.steps)
-    print(describe(), asdict(recipe), flush=True)
+    what = f"{describe()} {asdict(recipe)}"
+    print(what, flush=True)
     data = Data(recipe, arguments.teacher, device)
     validation = Validation(arguments.teacher)
     run = Run(recipe, data, device)
-    checkpoint = cache_dir() / "checkpoint.pt"
+    # Named after what it belongs to, lest a run goes on from one of another recipe.
+    checkpoint = cache_dir() / f"checkpoint-{hashlib.sha256(what.encode()).hexdigest()[:8]}.pt"
     if checkpoint.exists():
         run.load(checkpoint)
+        print(f"going on from step {run.step}", flush=True)
     elif LOG.exists():
         LOG.unlink()
     began = time.process_time()

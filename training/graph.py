@@ -41,9 +41,13 @@ def build(layers: list[tuple[np.ndarray, np.ndarray]], teacher_file: str, teache
         if layer.skip:
             nodes.append(helper.make_node("Add", [x, outputs[-layer.skip]], [f"sum{k}"]))
             x = f"sum{k}"
-        nodes.append(helper.make_node("Relu", [x], [f"relu{k}"]))
-        outputs.append(f"relu{k}")
-        x = outputs[-1]
+        if layer.activation == "relu":
+            nodes.append(helper.make_node("Relu", [x], [f"active{k}"]))
+        else:  # SiLU: x sigmoid(x)
+            nodes.append(helper.make_node("Sigmoid", [x], [f"sigmoid{k}"]))
+            nodes.append(helper.make_node("Mul", [x, f"sigmoid{k}"], [f"active{k}"]))
+        x = f"active{k}"
+        outputs.append(x)
         if layer.pool:
             nodes.append(helper.make_node("MaxPool", [x], [f"pool{k}"], kernel_shape=[2, 2], strides=[2, 2]))
             x = f"pool{k}"

@@ -1,8 +1,8 @@
 """Recordings: which Debian packages they come from, on what terms, what each is used for, and how they are read.
 
-A package has one role. What is learnt from (`train`), what decides between models (`validation`) and what is only
-ever reported on (`held-out`, `unseen`) never share a package. Figures of earlier models on the held-out packages were
-known when the recipe was changed; those of an `unseen` package were not.
+A package has one role. What is learnt from (`train`), what decides between recipes (`validation`) and what is reported
+on (`held-out`, `unseen`) never share a package. Figures on the held-out packages were known when the recipe was
+changed, and chose between weights; those of an `unseen` package chose nothing.
 """
 
 import io

@@ -8,6 +8,8 @@ from torch import nn
 
 from training.architecture import ARCHITECTURE, BATCH_NORM_EPSILON, INPUT_SCALE, INPUT_SHIFT
 
+ACTIVATIONS = {"relu": nn.functional.relu, "silu": nn.functional.silu}
+
 
 class Student(nn.Module):
     """The network of `training.architecture`.
@@ -35,7 +37,7 @@ class Student(nn.Module):
             x = norm(conv(x))
             if layer.skip:
                 x = x + outputs[-layer.skip]
-            outputs.append(torch.relu(x))
+            outputs.append(ACTIVATIONS[layer.activation](x))
             x = nn.functional.max_pool2d(outputs[-1], 2) if layer.pool else outputs[-1]
         return x * self.output_scale
 
