@@ -186,6 +186,10 @@ def test_each_package_has_one_role_and_enough_are_held_out():
     assert len(roles["held-out"]) >= 3
 
 
+def test_the_model_card_names_the_network():
+    assert f"`{describe()}`" in OUTPUT.with_suffix(".md").read_text()
+
+
 def test_the_model_card_lists_every_source():
     card = OUTPUT.with_suffix(".md").read_text()
     for source in sources.SOURCES:
@@ -409,3 +413,14 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(tmp_path):
     assert resumed.advance(data, device) == pytest.approx(wanted, rel=1e-3)
     assert resumed.step == 4
     assert torch.equal(resumed.memory[1], whole.memory[1]) and resumed.memory.shape == (2, 8, 64)
+
+
+def test_a_run_never_goes_on_from_a_checkpoint_of_another_recipe_or_network(monkeypatch):
+    pytest.importorskip("torch", reason="needs the extra [training]")
+    from training import distill
+
+    mine = distill.checkpoint_path(distill.Recipe())
+    assert mine == distill.checkpoint_path(distill.Recipe())
+    assert mine != distill.checkpoint_path(distill.Recipe(seed=99))
+    monkeypatch.setattr(distill, "describe", lambda: "8 relu")
+    assert mine != distill.checkpoint_path(distill.Recipe())

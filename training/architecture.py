@@ -1,6 +1,7 @@
 """The student's architecture, as a table that the PyTorch module and the ONNX graph are both made from."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 EMBEDDING_DIM = 64
 INPUT_SCALE, INPUT_SHIFT = 1 / 40, 1.0  # -80..0 dB becomes -1..1
@@ -14,7 +15,7 @@ class Conv:
     filters: int
     skip: int = 0  # add the output of the convolution this many places back before the activation; 0: nothing
     pool: bool = False  # 2x2 max-pooling after the activation
-    activation: str = "silu"  # or "relu": cheaper on the largest map, and what ends in values from 0 up
+    activation: Literal["relu", "silu"] = "silu"  # "relu": cheaper on the largest map, and values from 0 up at the end
 
 
 ARCHITECTURE = (

@@ -22,8 +22,9 @@ def folder(path: str) -> str:
 
 
 def file_classes(names: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the files that belong to a class, int64 (n,), and the class of each, int64 (n,), from each one's name
-    of a class. A name that fewer than SMALLEST_CLASS files share makes none.
+    """Indices of the files that belong to a class, int64 (n,), and the class of each, int64 (n,).
+
+    `names` has a class name for each file; one that fewer than SMALLEST_CLASS files share makes no class.
     """
     counts = Counter(names)
     classes = sorted(name for name, n in counts.items() if n >= SMALLEST_CLASS)

@@ -1,14 +1,14 @@
 """Train `micro`, the student of SEA-64, and write onnx_models/micro.onnx and micro.int8.onnx.
 
-Run ``python -m training.distill --teacher edgel3_sea_ust_audio_emb_64.h5.gz``. A run of the same
-recipe that was interrupted goes on from its last checkpoint.
+Run ``python -m training.distill --teacher edgel3_sea_ust_audio_emb_64.h5.gz``. A run that was interrupted goes on from
+its last checkpoint.
 """
 
 import argparse
 import hashlib
 import os
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -213,6 +213,12 @@ class Validation:
         return agreement(torch.cat(found).numpy(), self.wanted)
 
 
+def checkpoint_path(recipe: Recipe) -> Path:
+    """Named after recipe and network, so that a run never goes on from a checkpoint of another one."""
+    digest = hashlib.sha256(f"{describe()} {recipe}".encode()).hexdigest()
+    return cache_dir() / f"checkpoint-{digest[:8]}.pt"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training.distill", description=__doc__.split("\n")[0])
     parser.add_argument("--teacher", type=Path, required=True, help="the published SEA-64 weight file, .h5.gz")
@@ -223,13 +229,11 @@ def main() -> None:
     torch.set_flush_denormal(True)  # the softmax over neighbours is full of numbers that are all but zero
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     recipe = Recipe(steps=arguments.steps)
-    what = f"{describe()} {asdict(recipe)}"
-    print(what, flush=True)
+    print(describe(), recipe, flush=True)
     data = Data(recipe, arguments.teacher, device)
     validation = Validation(arguments.teacher)
     run = Run(recipe, data, device)
-    # Named after what it belongs to, lest a run goes on from one of another recipe.
-    checkpoint = cache_dir() / f"checkpoint-{hashlib.sha256(what.encode()).hexdigest()[:8]}.pt"
+    checkpoint = checkpoint_path(recipe)
     if checkpoint.exists():
         run.load(checkpoint)
         print(f"going on from step {run.step}", flush=True)
