@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 
 from edgel3_onnx import get_embedding, load_embedding_model
-from edgel3_onnx.export.h5_to_onnx import convert
-from edgel3_onnx.export.quantize import quantize
-from edgel3_onnx.export.waveform import add_front_end
-from edgel3_onnx.session import PROVIDERS
+from edgel3_onnx.engines.session import PROVIDERS
+from edgel3_onnx.export.convert.h5_to_onnx import convert
+from edgel3_onnx.export.convert.quantize import quantize
+from edgel3_onnx.export.convert.waveform import add_front_end
 from edgel3_onnx.spec import FRONTENDS, NETWORKS
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))

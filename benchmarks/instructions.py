@@ -28,7 +28,7 @@ import numpy as np
 engine, graph, windows = sys.argv[1], sys.argv[2], int(sys.argv[3])
 image = np.random.default_rng(0).standard_normal((1, 1, 256, 199)).astype(np.float32) * 20 - 40
 if engine == "sparse":
-    from edgel3_onnx.sparse import SparseEngine
+    from edgel3_onnx.engines.sparse import SparseEngine
     embed = SparseEngine(graph, 1).run
 else:
     import onnxruntime

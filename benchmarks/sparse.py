@@ -19,9 +19,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 import golden
 from edgel3_onnx import _sparse
-from edgel3_onnx.export import h5_to_onnx
-from edgel3_onnx.sparse import SparseEngine
-from edgel3_onnx.sparse_pack import load
+from edgel3_onnx.engines.sparse import SparseEngine
+from edgel3_onnx.engines.sparse_pack import load
+from edgel3_onnx.export.convert import h5_to_onnx
 from edgel3_onnx.spec import NETWORKS
 
 ZEROS = (0.9575, 0.87, 0.723, 0.535)
@@ -75,7 +75,7 @@ def peak() -> float:
 def memory(graph: Path) -> float:
     """MB (Linux) by which a process grows that opens the packed graph and embeds 17 windows on two threads."""
     code = (
-        "import re, sys, numpy as np; from edgel3_onnx.sparse import SparseEngine\n"
+        "import re, sys, numpy as np; from edgel3_onnx.engines.sparse import SparseEngine\n"
         "peak = lambda: int(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1]) / 1024\n"
         "images = np.ones((17, 1, 256, 199), np.float32); before = peak()\n"
         "SparseEngine(sys.argv[1], 2).run(images); print(peak() - before)"

@@ -10,14 +10,11 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
-from edgel3_onnx import interrupt
-from edgel3_onnx.arguments import PROGRAM, parse_arguments
 from edgel3_onnx.audio import check_hop_size
-from edgel3_onnx.corpus import plan_run
-from edgel3_onnx.embedding import check_options
-from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error
-from edgel3_onnx.files import Options, get_output_path, provenance
-from edgel3_onnx.live import (
+from edgel3_onnx.command import interrupt
+from edgel3_onnx.command.arguments import PROGRAM, parse_arguments
+from edgel3_onnx.command.corpus import plan_run
+from edgel3_onnx.command.live import (
     PCM_FORMATS,
     Collector,
     PcmFormat,
@@ -27,12 +24,15 @@ from edgel3_onnx.live import (
     json_lines,
     read_wav_header,
 )
-from edgel3_onnx.outputs import FORMATS, WRITERS, Float32, Float64, read_metadata
-from edgel3_onnx.pool import work_in_processes
-from edgel3_onnx.registry import find_variant
-from edgel3_onnx.report import Reporter, Summary
-from edgel3_onnx.runner import ModelOptions, RunOptions, prepare, rehearse, work
-from edgel3_onnx.session import available_cpus, check_provider
+from edgel3_onnx.command.pool import work_in_processes
+from edgel3_onnx.command.report import Reporter, Summary
+from edgel3_onnx.command.runner import ModelOptions, RunOptions, prepare, rehearse, work
+from edgel3_onnx.embedding import check_options
+from edgel3_onnx.engines.session import available_cpus, check_provider
+from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error
+from edgel3_onnx.files import Options, get_output_path, provenance
+from edgel3_onnx.outputs.arrays import FORMATS, WRITERS, Float32, Float64, read_metadata
+from edgel3_onnx.store.registry import find_variant
 from edgel3_onnx.streaming import EmbeddingStream
 
 EXIT_FAILED, EXIT_USAGE = 1, 2
@@ -175,7 +175,7 @@ def _dispatch(args: argparse.Namespace) -> int:
         print(json.dumps(read_metadata(args.inspect), indent=2, sort_keys=True))
         return 0
     if args.list_models or args.doctor or args.fetch:
-        from edgel3_onnx import doctor
+        from edgel3_onnx.command import doctor
 
         if args.fetch:
             return doctor.fetch(args.fetch, args.precision, not args.quiet)

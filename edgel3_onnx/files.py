@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgel3_onnx.audio import check_hop_size, check_sample_rate, mix_down
-from edgel3_onnx.decode import open_recording
 from edgel3_onnx.embedding import check_options, embed
 from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error, EdgeL3Warning
 from edgel3_onnx.models import EmbeddingModel, load_embedding_model
-from edgel3_onnx.outputs import Metadata, write_npz
+from edgel3_onnx.outputs.arrays import Metadata, write_npz
+from edgel3_onnx.recordings.decode import open_recording
 from edgel3_onnx.streaming import WindowStream
 from edgel3_onnx.version import __version__
 

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgel3_onnx import frontend
-from edgel3_onnx import weights as store
 from edgel3_onnx.audio import frame
+from edgel3_onnx.engines.session import Engine, check_provider, open_engine
 from edgel3_onnx.exceptions import EdgeL3ArgumentError
 from edgel3_onnx.metadata import PRECISIONS, GraphMetadata
-from edgel3_onnx.registry import Variant, find_variant
-from edgel3_onnx.session import Engine, check_provider, open_engine
 from edgel3_onnx.spec import FrontEndSpec
+from edgel3_onnx.store import weights as store
+from edgel3_onnx.store.registry import Variant, find_variant
 
 _BATCH_SIZES = {"sea": 32, "sparse": 4}  # windows; activations of a batch stay around 100 MB
 

@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from edgel3_onnx import download
 from edgel3_onnx.exceptions import EdgeL3Error
-from edgel3_onnx.export import calibration, exporter
+from edgel3_onnx.export import exporter
+from edgel3_onnx.export.convert import calibration
 from edgel3_onnx.export.files import write_atomically
 from edgel3_onnx.export.recordings import read_windows
-from edgel3_onnx.registry import Variant, upstream_url, variants
 from edgel3_onnx.spec import FRONTENDS
+from edgel3_onnx.store import download
+from edgel3_onnx.store.registry import Variant, upstream_url, variants
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -3,10 +3,10 @@
 import hashlib
 from typing import Any
 
-from edgel3_onnx.export.graph import parse, read_metadata
+from edgel3_onnx.export.convert.graph import parse, read_metadata
 from edgel3_onnx.export.verify import Deviation
-from edgel3_onnx.registry import Variant
 from edgel3_onnx.spec import FrontEndSpec
+from edgel3_onnx.store.registry import Variant
 
 
 def manifest_entry(

@@ -12,15 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 from edgel3_onnx.exceptions import EdgeL3Error
-from edgel3_onnx.export import h5_to_onnx
-from edgel3_onnx.export.calibration import Calibration
 from edgel3_onnx.export.card import manifest_entry, model_card
-from edgel3_onnx.export.compact import compact
+from edgel3_onnx.export.convert import h5_to_onnx
+from edgel3_onnx.export.convert.calibration import Calibration
+from edgel3_onnx.export.convert.compact import compact
+from edgel3_onnx.export.convert.quantize import quantize
+from edgel3_onnx.export.convert.waveform import add_front_end
 from edgel3_onnx.export.files import write_atomically
-from edgel3_onnx.export.quantize import quantize
 from edgel3_onnx.export.verify import Deviation, Graph, compare
-from edgel3_onnx.export.waveform import add_front_end
-from edgel3_onnx.registry import Variant
+from edgel3_onnx.store.registry import Variant
 
 KINDS = ("mel", "waveform")
 PRECISIONS = ("fp32", "int8", "fp16")

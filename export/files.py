@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-from edgel3_onnx import cache
 from edgel3_onnx.exceptions import EdgeL3Error
+from edgel3_onnx.store import cache
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from edgel3_onnx.export.graph import POOL_AFTER
+from edgel3_onnx.export.convert.graph import POOL_AFTER
 from edgel3_onnx.spec import FRONTENDS, FrontEndSpec, NetworkSpec
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error
-from edgel3_onnx.export.graph import OPSET, describe, serialise
+from edgel3_onnx.export.convert.graph import OPSET, describe, serialise
 from edgel3_onnx.spec import FRONTENDS, NETWORKS, NetworkSpec
 
 if TYPE_CHECKING:

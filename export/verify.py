@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgel3_onnx.exceptions import EdgeL3Error
-from edgel3_onnx.export.calibration import HOP_S
-from edgel3_onnx.export.graph import parse, read_metadata
+from edgel3_onnx.export.convert.calibration import HOP_S
+from edgel3_onnx.export.convert.graph import parse, read_metadata
 from edgel3_onnx.export.recordings import log_mel_images, read_windows
 from edgel3_onnx.spec import FrontEndSpec
 

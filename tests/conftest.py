@@ -34,7 +34,7 @@ def reference() -> Path:
 def seeded_graph(tmp_path_factory):
     """A function from a key of spec.NETWORKS to the path of its graph with the seeded weights of the golden data."""
     import golden
-    from edgel3_onnx.export.h5_to_onnx import convert
+    from edgel3_onnx.export.convert.h5_to_onnx import convert
     from edgel3_onnx.spec import NETWORKS
 
     folder = tmp_path_factory.mktemp("graphs")
@@ -112,8 +112,8 @@ def published(seeded) -> bytes:
 @pytest.fixture
 def variant(published):
     """sea-64 with the digest of ``published`` in place of the published weights'."""
-    from edgel3_onnx.download import git_blob_id
-    from edgel3_onnx.registry import variants
+    from edgel3_onnx.store.download import git_blob_id
+    from edgel3_onnx.store.registry import variants
 
     return dataclasses.replace(variants()["sea-64"], git_blob_id=git_blob_id(published))
 

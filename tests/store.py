@@ -5,7 +5,7 @@ from pathlib import Path
 
 import onnx
 
-from edgel3_onnx import weights
+from edgel3_onnx.store import weights
 
 
 def metadata(path: Path) -> dict:

@@ -15,8 +15,8 @@ import soundfile
 
 import golden
 from edgel3_onnx import __version__, get_embedding
-from edgel3_onnx.arguments import parse_arguments
 from edgel3_onnx.cli import main
+from edgel3_onnx.command.arguments import parse_arguments
 
 
 @pytest.fixture

@@ -15,8 +15,9 @@ import pytest
 import soundfile
 
 import golden
-from edgel3_onnx import EdgeL3ArgumentError, EdgeL3Error, cli, corpus, get_embedding
-from edgel3_onnx.outputs import read_metadata
+from edgel3_onnx import EdgeL3ArgumentError, EdgeL3Error, cli, get_embedding
+from edgel3_onnx.command import corpus
+from edgel3_onnx.outputs.arrays import read_metadata
 
 
 def write(path, seconds=1.2, seed=0, sr=8000):

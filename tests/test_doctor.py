@@ -3,10 +3,12 @@
 import pytest
 
 import golden
-from edgel3_onnx import EdgeL3ArgumentError, doctor, weights
-from edgel3_onnx.registry import variants
-from edgel3_onnx.session import PROVIDERS, installed_providers
+from edgel3_onnx import EdgeL3ArgumentError
+from edgel3_onnx.command import doctor
+from edgel3_onnx.engines.session import PROVIDERS, installed_providers
 from edgel3_onnx.spec import NETWORKS
+from edgel3_onnx.store import weights
+from edgel3_onnx.store.registry import variants
 
 
 def test_the_report_names_versions_providers_and_cache(monkeypatch):

@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from edgel3_onnx import EdgeL3Error, download
+from edgel3_onnx import EdgeL3Error
+from edgel3_onnx.store import download
 from upstream import Terminal, Upstream
 
 FILE = "edgel3 weights.h5.gz"
@@ -202,6 +203,6 @@ def test_progress_bar_only_on_a_terminal_and_when_verbose(upstream, monkeypatch,
 
 
 def test_importing_it_loads_no_network_module():
-    code = "import sys, edgel3_onnx.download; print({'ssl', 'http.client', 'tqdm'} & set(sys.modules))"
+    code = "import sys, edgel3_onnx.store.download; print({'ssl', 'http.client', 'tqdm'} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "set()"

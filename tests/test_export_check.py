@@ -6,11 +6,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgel3_onnx import EdgeL3Error
-from edgel3_onnx.export.check import check_graph
-from edgel3_onnx.export.compact import compact
-from edgel3_onnx.export.graph import read_metadata, write_metadata
-from edgel3_onnx.export.quantize import quantize
-from edgel3_onnx.export.waveform import add_front_end
+from edgel3_onnx.export.convert.check import check_graph
+from edgel3_onnx.export.convert.compact import compact
+from edgel3_onnx.export.convert.graph import read_metadata, write_metadata
+from edgel3_onnx.export.convert.quantize import quantize
+from edgel3_onnx.export.convert.waveform import add_front_end
 from edgel3_onnx.spec import NETWORKS
 
 SEA = NETWORKS["sea-64"]

@@ -14,8 +14,8 @@ from edgel3_onnx.export import exporter
 from edgel3_onnx.export.__main__ import main
 from edgel3_onnx.export.verify import Deviation, deviation
 from edgel3_onnx.export.verify import main as verify
-from edgel3_onnx.registry import variants
 from edgel3_onnx.spec import NETWORKS
+from edgel3_onnx.store.registry import variants
 
 SEEDS = {"sea-64": 640, "sea-128": 1280, "sea-256": 2560, "sea-512": 5120}
 

@@ -11,9 +11,10 @@ import pytest
 import golden
 from edgel3_onnx import EdgeL3ArgumentError, EdgeL3Error, models
 from edgel3_onnx.audio import frame
-from edgel3_onnx.export import h5_to_onnx, keras_to_onnx
+from edgel3_onnx.export import keras_to_onnx
 from edgel3_onnx.export.__main__ import main
-from edgel3_onnx.export.check import check_graph
+from edgel3_onnx.export.convert import h5_to_onnx
+from edgel3_onnx.export.convert.check import check_graph
 from edgel3_onnx.export.recordings import log_mel_images
 from edgel3_onnx.spec import FRONTENDS, NETWORKS
 

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from edgel3_onnx import EdgeL3ArgumentError, EdgeL3Error
-from edgel3_onnx.export import calibration
-from edgel3_onnx.export.compact import compact
-from edgel3_onnx.export.graph import read_metadata
-from edgel3_onnx.export.h5_to_onnx import convert_file
-from edgel3_onnx.export.quantize import quantize
+from edgel3_onnx.export.convert import calibration
+from edgel3_onnx.export.convert.compact import compact
+from edgel3_onnx.export.convert.graph import read_metadata
+from edgel3_onnx.export.convert.h5_to_onnx import convert_file
+from edgel3_onnx.export.convert.quantize import quantize
+from edgel3_onnx.export.convert.waveform import add_front_end
 from edgel3_onnx.export.recordings import log_mel_images, read_windows, split_windows
 from edgel3_onnx.export.verify import deviation
-from edgel3_onnx.export.waveform import add_front_end
 from edgel3_onnx.spec import FRONTENDS, NETWORKS
 
 SEA = FRONTENDS["sea"]

@@ -12,12 +12,12 @@ from edgel3_onnx import (
     EdgeL3ArgumentError,
     EdgeL3Error,
     EdgeL3Warning,
-    decode,
     get_embedding,
     get_output_path,
     process_file,
 )
 from edgel3_onnx.files import Job, Options, embed_files
+from edgel3_onnx.recordings import decode
 
 # Batches are cut elsewhere than in get_embedding, which may change the last bits of a product.
 TOLERANCE = 1e-5

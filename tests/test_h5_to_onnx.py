@@ -10,13 +10,13 @@ import pytest
 import edgel3_onnx
 import golden
 from edgel3_onnx import EdgeL3Error
-from edgel3_onnx.export import graph as graph_module
-from edgel3_onnx.export.compact import constant_arrays
-from edgel3_onnx.export.graph import read_metadata
-from edgel3_onnx.export.h5_to_onnx import convert, decompress, main
+from edgel3_onnx.export.convert import graph as graph_module
+from edgel3_onnx.export.convert.compact import constant_arrays
+from edgel3_onnx.export.convert.graph import read_metadata
+from edgel3_onnx.export.convert.h5_to_onnx import convert, decompress, main
 from edgel3_onnx.frontend import log_mel
-from edgel3_onnx.registry import variants
 from edgel3_onnx.spec import FRONTENDS, NETWORKS
+from edgel3_onnx.store.registry import variants
 
 SEA = NETWORKS["sea-64"]
 NAMES = {"source_file": "weights.h5", "source_sha256": "ab" * 32}

@@ -15,7 +15,7 @@ import soundfile
 
 import micro_golden
 from edgel3_onnx import EmbeddingStream, get_embedding, load_embedding_model, load_embedding_model_path
-from edgel3_onnx.export.quantize import quantize
+from edgel3_onnx.export.convert.quantize import quantize
 from parity import least_cosine, relative_error
 
 ROOT = Path(__file__).parents[1]

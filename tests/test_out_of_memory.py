@@ -62,7 +62,7 @@ import ctypes, dataclasses, itertools, sys
 from pathlib import Path
 import numpy as np
 from edgel3_onnx import frontend
-from edgel3_onnx.sparse import SparseEngine
+from edgel3_onnx.engines.sparse import SparseEngine
 from edgel3_onnx.spec import FRONTENDS
 
 interposer = ctypes.CDLL(sys.argv[1])

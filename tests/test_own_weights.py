@@ -4,8 +4,9 @@ import onnx
 import pytest
 
 import golden
-from edgel3_onnx import EdgeL3ArgumentError, EdgeL3Error, weights
+from edgel3_onnx import EdgeL3ArgumentError, EdgeL3Error
 from edgel3_onnx.spec import NETWORKS
+from edgel3_onnx.store import weights
 from store import cached_names, metadata
 
 

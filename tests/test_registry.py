@@ -6,7 +6,7 @@ from importlib import resources
 import pytest
 
 from edgel3_onnx import EdgeL3ArgumentError, EdgeL3Error
-from edgel3_onnx.registry import find_variant, variants
+from edgel3_onnx.store.registry import find_variant, variants
 
 SPARSITIES = (53.5, 63.5, 72.3, 73.5, 81.0, 87.0, 90.5, 95.45)
 

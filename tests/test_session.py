@@ -10,7 +10,7 @@ import pytest
 
 import golden
 from edgel3_onnx import EdgeL3ArgumentError, EdgeL3Error, get_embedding, load_embedding_model
-from edgel3_onnx.session import PROVIDERS, available_cpus, installed_providers, open_engine
+from edgel3_onnx.engines.session import PROVIDERS, available_cpus, installed_providers, open_engine
 from parity import relative_error
 
 AUDIO = golden.audio(8000, 2.37, 11)
@@ -125,7 +125,7 @@ def test_any_number_of_threads_gives_the_same_embedding(seeded_graph):
 def test_batches_are_padded_to_powers_of_two_where_shapes_cost(seeded_graph):
     import onnxruntime
 
-    from edgel3_onnx.session import OnnxRuntimeEngine
+    from edgel3_onnx.engines.session import OnnxRuntimeEngine
 
     session = onnxruntime.InferenceSession(str(seeded_graph("sea-64")), providers=["CPUExecutionProvider"])
     images = np.random.default_rng(0).uniform(-80, 0, (5, 1, 64, 50)).astype(np.float32)

@@ -13,9 +13,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 import golden
 from edgel3_onnx import EdgeL3ArgumentError, EdgeL3Error, _sparse, get_embedding, load_embedding_model
-from edgel3_onnx.export.compact import compact
-from edgel3_onnx.sparse import SparseEngine, faster_than_dense
-from edgel3_onnx.sparse_pack import SUFFIX
+from edgel3_onnx.engines.sparse import SparseEngine, faster_than_dense
+from edgel3_onnx.engines.sparse_pack import SUFFIX
+from edgel3_onnx.export.convert.compact import compact
 from edgel3_onnx.spec import NETWORKS
 from parity import least_cosine, relative_error
 
@@ -162,7 +162,7 @@ def test_helpers_end_with_the_engine(small):
 def test_works_on_with_helpers_after_fork(small):
     code = """
 import os, sys, threading, numpy as np
-from edgel3_onnx.sparse import SparseEngine
+from edgel3_onnx.engines.sparse import SparseEngine
 engine, images = SparseEngine(sys.argv[1], 3), np.full((2, 1, 256, 199), -40, np.float32)
 expected = engine.run(images)
 child = os.fork()
@@ -234,7 +234,7 @@ def test_compact_graph(small, tmp_path):
 def test_packed_form_is_reused_without_onnx(small):
     SparseEngine(small, 1)
     code = (
-        "import sys; from edgel3_onnx.sparse import SparseEngine; "
+        "import sys; from edgel3_onnx.engines.sparse import SparseEngine; "
         f"SparseEngine({str(small)!r}, 1); print('onnx' in sys.modules)"
     )
     result = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
@@ -266,7 +266,7 @@ def test_folder_that_cannot_be_written(small, tmp_path, monkeypatch):
     def refuse(*args, **kwargs):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("edgel3_onnx.sparse_pack.write_atomically", refuse)
+    monkeypatch.setattr("edgel3_onnx.engines.sparse_pack.write_atomically", refuse)
     assert np.array_equal(SparseEngine(path, 1).run(images(1)), SparseEngine(small, 1).run(images(1)))
     assert os.listdir(tmp_path) == ["g.onnx"]
 

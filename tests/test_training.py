@@ -13,7 +13,7 @@ import pytest
 
 import golden
 import micro_golden
-from edgel3_onnx.export.quantize import quantize
+from edgel3_onnx.export.convert.quantize import quantize
 from edgel3_onnx.spec import FRONTENDS
 
 ROOT = Path(__file__).parents[1]

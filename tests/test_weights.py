@@ -17,8 +17,9 @@ import pytest
 import soundfile
 
 import golden
-from edgel3_onnx import EdgeL3ArgumentError, EdgeL3Error, cache, cli, download, models, weights
-from edgel3_onnx.registry import variants
+from edgel3_onnx import EdgeL3ArgumentError, EdgeL3Error, cli, models
+from edgel3_onnx.store import cache, download, weights
+from edgel3_onnx.store.registry import variants
 from store import cached_names, metadata
 from upstream import Terminal, Upstream
 
@@ -27,8 +28,8 @@ from upstream import Terminal, Upstream
 CHILD = """
 import dataclasses, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from edgel3_onnx import weights
-from edgel3_onnx.registry import variants
+from edgel3_onnx.store import weights
+from edgel3_onnx.store.registry import variants
 variant = dataclasses.replace(variants()[sys.argv[1]], git_blob_id=sys.argv[2])
 print(weights.embedding_model_path(variant))
 """

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from edgel3_onnx.export.convert.quantize import quantize
 from edgel3_onnx.export.files import write_atomically
-from edgel3_onnx.export.quantize import quantize
 from training.architecture import describe
 from training.dataset import natural_windows, shards
 from training.graph import INT8_OUTPUT, OUTPUT, build

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from edgel3_onnx.export.quantize import quantize
+from edgel3_onnx.export.convert.quantize import quantize
 from training import teacher
 from training.classify import file_classes, folder, name_prefix, repeated_accuracy
 from training.dataset import natural_windows

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error
-from edgel3_onnx.export.calibration import Calibration, built_in
-from edgel3_onnx.export.compact import expand
-from edgel3_onnx.export.graph import parse, read_metadata, serialise, write_metadata
+from edgel3_onnx.export.convert.calibration import Calibration, built_in
+from edgel3_onnx.export.convert.compact import expand
+from edgel3_onnx.export.convert.graph import parse, read_metadata, serialise, write_metadata
 from edgel3_onnx.spec import FrontEndSpec
 
 if TYPE_CHECKING:

@@ -187,7 +187,7 @@ def read_metadata(path: str | os.PathLike[str]) -> Metadata:
         with open(path, "rb") as file:
             magic = file.read(6)
         if magic.startswith(b"PAR1"):
-            from edgel3_onnx.dataset import read_sources
+            from edgel3_onnx.outputs.dataset import read_sources
 
             return {"sources": read_sources(Path(path))}
         return (_read_npy if magic == b"\x93NUMPY" else _read_npz)(path)[1]

@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import IO, Any
 
-from edgel3_onnx.arguments import PROGRAM
-from edgel3_onnx.corpus import display
-from edgel3_onnx.outputs import open_text
-from edgel3_onnx.runner import Record
+from edgel3_onnx.command.arguments import PROGRAM
+from edgel3_onnx.command.corpus import display
+from edgel3_onnx.command.runner import Record
+from edgel3_onnx.outputs.arrays import open_text
 
 
 @dataclass(frozen=True)

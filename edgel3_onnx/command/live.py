@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgel3_onnx import interrupt
 from edgel3_onnx.audio import mix_down
-from edgel3_onnx.container import is_unknown_length
+from edgel3_onnx.command import interrupt
 from edgel3_onnx.exceptions import EdgeL3Error
+from edgel3_onnx.recordings.container import is_unknown_length
 from edgel3_onnx.streaming import EmbeddingStream
 
 PCM_FORMATS: dict[str, np.dtype[Any]] = {"s16le": np.dtype("<i2"), "f32le": np.dtype("<f4")}

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgel3_onnx.exceptions import EdgeL3Error
-from edgel3_onnx.export.hdf5 import Weights
+from edgel3_onnx.export.convert.hdf5 import Weights
 from edgel3_onnx.metadata import FORMAT, KEY
 from edgel3_onnx.spec import FRONTENDS, NetworkSpec
 from edgel3_onnx.version import __version__

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgel3_onnx.exceptions import EdgeL3Error
-from edgel3_onnx.export.compact import constant_arrays
-from edgel3_onnx.export.graph import POOL_AFTER, parse
+from edgel3_onnx.export.convert.compact import constant_arrays
+from edgel3_onnx.export.convert.graph import POOL_AFTER, parse
 from edgel3_onnx.metadata import GraphMetadata
 from edgel3_onnx.spec import FRONTENDS, NetworkSpec
 

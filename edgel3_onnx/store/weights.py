@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 
-from edgel3_onnx import download
-from edgel3_onnx.cache import cache_dir, fault, get_or_make
 from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error
 from edgel3_onnx.metadata import FORMAT, PRECISIONS
-from edgel3_onnx.registry import Variant, upstream_url, variants
 from edgel3_onnx.spec import NETWORKS
+from edgel3_onnx.store import download
+from edgel3_onnx.store.cache import cache_dir, fault, get_or_make
+from edgel3_onnx.store.registry import Variant, upstream_url, variants
 
 __all__ = ["cache_dir", "cached_path", "convert_file", "embedding_model_path"]
 
@@ -164,8 +164,8 @@ def _unavailable(variant: Variant, failure: str) -> str:
 
 def _convert(data: bytes, network_name: str, variant_id: str | None, source_file: str) -> bytes:
     with _export_packages("Converting weights"):
-        from edgel3_onnx.export.compact import compact
-        from edgel3_onnx.export.h5_to_onnx import convert, decompress
+        from edgel3_onnx.export.convert.compact import compact
+        from edgel3_onnx.export.convert.h5_to_onnx import convert, decompress
 
         graph = convert(
             decompress(data, source_file),
@@ -179,7 +179,7 @@ def _convert(data: bytes, network_name: str, variant_id: str | None, source_file
 
 def _quantize(graph: bytes, precision: str) -> bytes:
     with _export_packages(f"Making an {precision} graph"):
-        from edgel3_onnx.export.quantize import quantize
+        from edgel3_onnx.export.convert.quantize import quantize
 
         return quantize(graph, precision)
 
@@ -187,8 +187,8 @@ def _quantize(graph: bytes, precision: str) -> bytes:
 def _checked_precision(graph: bytes, network_name: str, source_file: str) -> str:
     """Refuse a graph of another architecture; return the precision that it has."""
     with _export_packages("Checking a graph"):
-        from edgel3_onnx.export.check import check_graph
-        from edgel3_onnx.export.graph import parse, read_metadata
+        from edgel3_onnx.export.convert.check import check_graph
+        from edgel3_onnx.export.convert.graph import parse, read_metadata
 
         check_graph(graph, NETWORKS[network_name], source_file)
         metadata = read_metadata(parse(graph, source_file)) or {}

@@ -9,10 +9,10 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from edgel3_onnx.corpus import Task
+from edgel3_onnx.command.corpus import Task
+from edgel3_onnx.command.interrupt import blocked
+from edgel3_onnx.command.runner import Record, RunOptions, work
 from edgel3_onnx.exceptions import EdgeL3Error
-from edgel3_onnx.interrupt import blocked
-from edgel3_onnx.runner import Record, RunOptions, work
 
 _PATIENCE = 10.0  # seconds that a process has to stop before it is killed
 
@@ -30,7 +30,7 @@ class _Worker:
 
 
 def work_in_processes(tasks: Iterable[Task], options: RunOptions, count: int) -> Generator[Record, None, None]:
-    """As :func:`edgel3_onnx.runner.work`, in ``count`` processes started by spawn.
+    """As :func:`edgel3_onnx.command.runner.work`, in ``count`` processes started by spawn.
 
     A process that dies fails the files that it had been given; another takes its place.
 

@@ -5,9 +5,9 @@ import math
 from collections.abc import Sequence
 
 from edgel3_onnx.metadata import PRECISIONS
-from edgel3_onnx.outputs import FORMATS
-from edgel3_onnx.registry import MODEL_TYPES
+from edgel3_onnx.outputs.arrays import FORMATS
 from edgel3_onnx.spec import RESAMPLERS
+from edgel3_onnx.store.registry import MODEL_TYPES
 from edgel3_onnx.version import __version__
 
 PROGRAM = "edgel3-onnx"

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edgel3_onnx import container
 from edgel3_onnx.exceptions import EdgeL3Error
+from edgel3_onnx.recordings import container
 
 # By these a directory's recordings are told from its other files.
 _SNDFILE = "aif aifc aiff au caf flac mp3 nist oga ogg opus rf64 snd sph voc w64 wav wave"

@@ -1,6 +1,6 @@
 """Route A: published HDF5 weights to an ONNX graph, without TensorFlow.
 
-Run ``python -m edgel3_onnx.export.h5_to_onnx weights.h5.gz out.onnx --model-type sea --emb-dim 64``.
+Run ``python -m edgel3_onnx.export.convert.h5_to_onnx weights.h5.gz out.onnx --model-type sea --emb-dim 64``.
 """
 
 import argparse
@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 from edgel3_onnx.exceptions import EdgeL3Error
+from edgel3_onnx.export.convert.graph import build_mel_graph
+from edgel3_onnx.export.convert.hdf5 import decompress, read_weights
 from edgel3_onnx.export.files import write_atomically
-from edgel3_onnx.export.graph import build_mel_graph
-from edgel3_onnx.export.hdf5 import decompress, read_weights
 from edgel3_onnx.spec import NETWORKS, NetworkSpec
 
 __all__ = ["convert", "convert_file", "decompress", "main"]
@@ -53,7 +53,7 @@ def convert_file(path: str | os.PathLike[str], network: NetworkSpec, *, variant:
 def main(argv: list[str] | None = None) -> int:
     """Command line. Returns the exit status: 0, or 1 with one line on stderr; wrong usage exits with 2."""
     parser = argparse.ArgumentParser(
-        prog="python -m edgel3_onnx.export.h5_to_onnx",
+        prog="python -m edgel3_onnx.export.convert.h5_to_onnx",
         description="Convert EdgeL3 or SEA weights (Keras HDF5, .h5 or .h5.gz) to an ONNX graph.",
     )
     parser.add_argument("weights", help="weight file")

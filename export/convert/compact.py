@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgel3_onnx.export.graph import parse, serialise
+from edgel3_onnx.export.convert.graph import parse, serialise
 
 if TYPE_CHECKING:
     import onnx

@@ -15,8 +15,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edgel3_onnx.engines.sparse import SparseEngine, faster_than_dense
 from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error
-from edgel3_onnx.sparse import SparseEngine, faster_than_dense
 
 logger = logging.getLogger("edgel3_onnx")
 

@@ -5,9 +5,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from edgel3_onnx.decode import AV_SUFFIXES, SNDFILE_SUFFIXES, has_av
 from edgel3_onnx.exceptions import EdgeL3ArgumentError
 from edgel3_onnx.files import get_output_path
+from edgel3_onnx.recordings.decode import AV_SUFFIXES, SNDFILE_SUFFIXES, has_av
 
 _SHOWN = 5  # collisions that an error message lists
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from edgel3_onnx import frontend
-from edgel3_onnx import weights as store
+from edgel3_onnx.engines.session import PROVIDERS, SPARSE, available_cpus, installed_providers, open_engine
 from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error
-from edgel3_onnx.registry import Variant, variants
-from edgel3_onnx.session import PROVIDERS, SPARSE, available_cpus, installed_providers, open_engine
+from edgel3_onnx.store import weights as store
+from edgel3_onnx.store.registry import Variant, variants
 from edgel3_onnx.version import __version__
 
 _PACKAGES = ("numpy", "soundfile", "soxr", "onnx", "h5py", "platformdirs", "tqdm", "pyarrow", "av", "tensorflow")

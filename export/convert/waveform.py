@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgel3_onnx.exceptions import EdgeL3Error
-from edgel3_onnx.export.graph import parse, read_metadata, serialise, write_metadata
+from edgel3_onnx.export.convert.graph import parse, read_metadata, serialise, write_metadata
 from edgel3_onnx.spec import FrontEndSpec
 
 # Bits that coarse (matrix, data) keep, of the largest value possible. A sum of the first stage is up to N1 / 2 <= 2^5

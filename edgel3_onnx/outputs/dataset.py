@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgel3_onnx.exceptions import EdgeL3Error
-from edgel3_onnx.outputs import Metadata, PartialFile
+from edgel3_onnx.outputs.arrays import Metadata, PartialFile
 
 _KEY = b"edgel3_onnx"  # of a part's metadata; its value is a JSON list, one record per recording
 _GROUP_ROWS = 16384  # rows of a row group, about

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgel3_onnx.cache import write_atomically
 from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.spec import FRONTENDS, NETWORKS
+from edgel3_onnx.store.cache import write_atomically
 
 logger = logging.getLogger("edgel3_onnx")
 
@@ -199,7 +199,7 @@ def read_graph(path: Path) -> PackedNetwork:
 
 
 def _from_model(model: Any) -> PackedNetwork:
-    from edgel3_onnx.export.compact import constant_arrays, expand
+    from edgel3_onnx.export.convert.compact import constant_arrays, expand
 
     expand(model)
     tensors = constant_arrays(model.graph)

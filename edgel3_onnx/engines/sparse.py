@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgel3_onnx import _sparse
+from edgel3_onnx.engines.sparse_pack import FRONTEND, load
 from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error
-from edgel3_onnx.sparse_pack import FRONTEND, load
 
 SIMD_VARIABLE = "EDGEL3_ONNX_SIMD"
 GROUP = 2  # windows that several threads compute at a time, to wait less for each other; each takes 10 MB

@@ -1,0 +1,1 @@
+"""From a file to samples, and whether they are all of it."""
