@@ -27,8 +27,9 @@ from edgel3_onnx.command.live import (
 from edgel3_onnx.command.pool import work_in_processes
 from edgel3_onnx.command.report import Reporter, Summary
 from edgel3_onnx.command.runner import ModelOptions, RunOptions, prepare, rehearse, work
+from edgel3_onnx.cpu import available_cpus
 from edgel3_onnx.embedding import check_options
-from edgel3_onnx.engines.session import available_cpus, check_provider
+from edgel3_onnx.engines.session import check_provider
 from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error
 from edgel3_onnx.files import Options, get_output_path, provenance
 from edgel3_onnx.outputs.arrays import FORMATS, WRITERS, Float32, Float64, read_metadata

@@ -7,20 +7,18 @@ import functools
 import itertools
 import math
 import operator
-import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _frontend
-from .exceptions import EdgeL3ArgumentError, EdgeL3Error
+from . import _frontend, cpu
+from .exceptions import EdgeL3ArgumentError
 from .spec import FrontEndSpec
 
 Float32Array = NDArray[np.float32]
 
-SIMD_VARIABLE = "EDGEL3_ONNX_SIMD"
 _FFT_SIZES = (1024, 2048)
 _FINITE_BLOCK = 1 << 18  # samples looked at together, so that no mask of a whole recording is made
 
@@ -240,10 +238,7 @@ _levels = functools.cache(_frontend.simd_levels)
 
 def _level() -> int:
     levels = _levels()
-    wanted = os.environ.get(SIMD_VARIABLE) or levels[-1]
-    if wanted not in levels:
-        raise EdgeL3Error(f"{SIMD_VARIABLE}={wanted!r} is not available here; choose one of: {', '.join(levels)}")
-    return levels.index(wanted)
+    return levels.index(cpu.simd_level(levels))
 
 
 @functools.lru_cache(maxsize=8)

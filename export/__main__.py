@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from edgel3_onnx.atomic import write_bytes
 from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.export import exporter
 from edgel3_onnx.export.convert import calibration
-from edgel3_onnx.export.files import write_atomically
 from edgel3_onnx.export.recordings import read_windows
 from edgel3_onnx.spec import FRONTENDS
 from edgel3_onnx.store import download
@@ -135,7 +135,7 @@ def _read_manifest(out: Path) -> dict[str, dict[str, Any]]:
 
 def _write_manifest(out: Path, entries: dict[str, dict[str, Any]]) -> None:
     graphs = [entries[file] for file in sorted(entries)]
-    write_atomically(out / "manifest.json", (json.dumps({"graphs": graphs}, indent=2) + "\n").encode())
+    write_bytes(out / "manifest.json", (json.dumps({"graphs": graphs}, indent=2) + "\n").encode())
 
 
 def _progress(wanted: list[Variant]) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgel3_onnx.atomic import write_bytes
 from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.export.card import manifest_entry, model_card
 from edgel3_onnx.export.convert import h5_to_onnx
@@ -18,7 +19,6 @@ from edgel3_onnx.export.convert.calibration import Calibration
 from edgel3_onnx.export.convert.compact import compact
 from edgel3_onnx.export.convert.quantize import quantize
 from edgel3_onnx.export.convert.waveform import add_front_end
-from edgel3_onnx.export.files import write_atomically
 from edgel3_onnx.export.verify import Deviation, Graph, compare
 from edgel3_onnx.store.registry import Variant
 
@@ -90,8 +90,8 @@ def export(variant: Variant, weights: bytes | None, job: Job, sounds: Sounds) ->
             deviation = compare(Graph(graph, file), base, [sounds.windows])
             _hold_to_limits(deviation, variant, precision, file)
             entry = manifest_entry(graph, file, variant, base_name, sounds.recordings, deviation)
-            write_atomically(job.out / file, graph)
-            write_atomically(job.out / f"{file.removesuffix('.onnx')}.md", model_card(entry, variant).encode())
+            write_bytes(job.out / file, graph)
+            write_bytes(job.out / f"{file.removesuffix('.onnx')}.md", model_card(entry, variant).encode())
             yield entry
 
 

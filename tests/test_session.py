@@ -10,7 +10,8 @@ import pytest
 
 import golden
 from edgel3_onnx import EdgeL3ArgumentError, EdgeL3Error, get_embedding, load_embedding_model
-from edgel3_onnx.engines.session import PROVIDERS, available_cpus, installed_providers, open_engine
+from edgel3_onnx.cpu import available_cpus
+from edgel3_onnx.engines.session import PROVIDERS, installed_providers, open_engine
 from parity import relative_error
 
 AUDIO = golden.audio(8000, 2.37, 11)

@@ -264,9 +264,9 @@ def test_folder_that_cannot_be_written(small, tmp_path, monkeypatch):
     path = build(tmp_path / "g.onnx", layers())
 
     def refuse(*args, **kwargs):
-        raise PermissionError(13, "Permission denied")
+        raise EdgeL3Error("cannot be written")
 
-    monkeypatch.setattr("edgel3_onnx.engines.sparse_pack.write_atomically", refuse)
+    monkeypatch.setattr("edgel3_onnx.engines.sparse_pack.write_bytes", refuse)
     assert np.array_equal(SparseEngine(path, 1).run(images(1)), SparseEngine(small, 1).run(images(1)))
     assert os.listdir(tmp_path) == ["g.onnx"]
 

@@ -101,7 +101,7 @@ def test_reading_the_cache_writes_nothing(mirror, variant, monkeypatch):
 
     for name in ("mkdir", "unlink", "replace"):
         monkeypatch.setattr(os, name, refuse)
-    monkeypatch.setattr(cache, "write_atomically", refuse)
+    monkeypatch.setattr(cache, "write_bytes", refuse)
     monkeypatch.setattr(cache, "_locked", refuse)
     assert weights.embedding_model_path(variant) == path
 
@@ -239,8 +239,8 @@ def test_failed_write_leaves_the_cache_as_it_was(mirror, variant, monkeypatch):
 
 def test_leftovers_of_a_process_killed_while_writing_are_removed(mirror, variant):
     weights.cache_dir().mkdir(exist_ok=True)
-    (weights.cache_dir() / f".{GRAPH}.0123abcd.tmp").write_bytes(b"half")
-    (weights.cache_dir() / f".{GRAPH}.json.0123abcd.tmp").write_bytes(b"half")
+    (weights.cache_dir() / ".edgel3-onnx-0123456789abcdef.part").write_bytes(b"half")
+    (weights.cache_dir() / ".edgel3-onnx-123456789abcdef0.part").write_bytes(b"half")
     weights.embedding_model_path(variant)
     assert cached_names() == {GRAPH, GRAPH + ".json"}
 

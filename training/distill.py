@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from edgel3_onnx.atomic import write_bytes
 from edgel3_onnx.export.convert.quantize import quantize
-from edgel3_onnx.export.files import write_atomically
 from training.architecture import describe
 from training.dataset import natural_windows, shards
 from training.graph import INT8_OUTPUT, OUTPUT, build
@@ -250,8 +250,8 @@ def main() -> None:
             totals = []
     digest = hashlib.sha256(arguments.teacher.read_bytes()).hexdigest()
     graph = build(run.averaged().folded(), arguments.teacher.name, digest)
-    write_atomically(OUTPUT, graph)
-    write_atomically(INT8_OUTPUT, quantize(graph, "int8"))
+    write_bytes(OUTPUT, graph)
+    write_bytes(INT8_OUTPUT, quantize(graph, "int8"))
     checkpoint.unlink()
 
 

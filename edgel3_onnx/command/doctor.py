@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from edgel3_onnx import frontend
-from edgel3_onnx.engines.session import PROVIDERS, SPARSE, available_cpus, installed_providers, open_engine
+from edgel3_onnx.cpu import available_cpus
+from edgel3_onnx.engines.session import PROVIDERS, SPARSE, installed_providers, open_engine
 from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error
 from edgel3_onnx.store import weights as store
 from edgel3_onnx.store.registry import Variant, variants

@@ -6,12 +6,13 @@ from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Protocol
 
+from edgel3_onnx.atomic import remove_abandoned
 from edgel3_onnx.command.corpus import Plan, Task
 from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.files import Job, Options, embed_files, provenance, source_identity
 from edgel3_onnx.models import EmbeddingModel, load_embedding_model
 from edgel3_onnx.outputs import dataset
-from edgel3_onnx.outputs.arrays import WRITERS, Metadata, is_current, is_same, remove_abandoned
+from edgel3_onnx.outputs.arrays import WRITERS, Metadata, is_current, is_same
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edgel3_onnx.cpu import available_cpus
 from edgel3_onnx.engines.sparse import SparseEngine, faster_than_dense
 from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error
 
@@ -97,13 +98,6 @@ class OnnxRuntimeEngine:
         except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
             raise EdgeL3Error(f"ONNX Runtime failed on a batch of {n} windows: {_first_line(error)}") from error
         return np.asarray(embedding[:n], np.float32)
-
-
-def available_cpus() -> int:
-    """How many CPUs this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def check_provider(provider: str) -> tuple[str, dict[str, str]]:

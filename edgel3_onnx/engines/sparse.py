@@ -14,33 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgel3_onnx import _sparse
+from edgel3_onnx.cpu import available_cpus, simd_level
 from edgel3_onnx.engines.sparse_pack import FRONTEND, load
 from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error
 
-SIMD_VARIABLE = "EDGEL3_ONNX_SIMD"
 GROUP = 2  # windows that several threads compute at a time, to wait less for each other; each takes 10 MB
 # Largest share of non-zero multiply-adds at which `auto` takes this engine. Source: benchmarks/sparse.py, see
 # docs/sparse-engine.md; for NEON, which was not timed, a share at which the other levels are far ahead.
 DENSE_THRESHOLD = {"avx512": 0.75, "avx2": 0.5, "neon": 0.2, "baseline": 0.12}
-
-
-def simd_level() -> str:
-    """The SIMD level of the kernels: the best one of this processor, or the one in EDGEL3_ONNX_SIMD.
-
-    Raises
-    ------
-    EdgeL3Error
-        If that variable names a level that does not exist or that this processor does not have.
-    """
-    levels = _sparse.levels()
-    level = os.environ.get(SIMD_VARIABLE) or levels[-1]
-    if level not in levels:
-        raise EdgeL3Error(f"{SIMD_VARIABLE}={level!r} is not available here; choose one of: {', '.join(levels)}")
-    return level
-
-
-def _available_cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _help(jobs: "SimpleQueue[_sparse.Job | None]") -> None:
@@ -83,9 +64,9 @@ class SparseEngine:
         convolutions = [(c.cin, c.indptr, c.index, c.weight, c.bias) for c in packed.convolutions]
         self.providers = ["sparse"]
         self.metadata: Mapping[str, str] = packed.metadata
-        self.num_threads = num_threads or _available_cpus()
+        self.num_threads = num_threads or available_cpus()
         self._dim = packed.convolutions[-1].cout
-        self._network = _sparse.Network(convolutions, packed.scale, packed.shift, simd_level())
+        self._network = _sparse.Network(convolutions, packed.scale, packed.shift, simd_level(_sparse.levels()))
         self._workspaces: list[_sparse.Workspace] = []  # free ones; concurrent calls of run have one each
         self._start_helpers()
 
@@ -142,4 +123,4 @@ def faster_than_dense(path: str | os.PathLike[str]) -> bool:
         packed = load(path)
     except EdgeL3Error:
         return False
-    return packed.multiply_adds <= DENSE_THRESHOLD[simd_level()] * packed.dense_multiply_adds
+    return packed.multiply_adds <= DENSE_THRESHOLD[simd_level(_sparse.levels())] * packed.dense_multiply_adds

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgel3_onnx.atomic import write_bytes
 from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.spec import FRONTENDS, NETWORKS
-from edgel3_onnx.store.cache import write_atomically
 
 logger = logging.getLogger("edgel3_onnx")
 
@@ -118,9 +118,9 @@ def load(path: str | os.PathLike[str]) -> PackedNetwork:
             logger.debug("%s: not used (%s)", beside, error)
     network = read_graph(path)
     try:
-        write_atomically(beside, pack(network, digest))
-    except OSError as error:
-        logger.debug("%s: not written (%s)", beside, error)
+        write_bytes(beside, pack(network, digest))
+    except EdgeL3Error as error:
+        logger.debug("not written: %s", error)
     return network
 
 

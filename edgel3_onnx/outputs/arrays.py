@@ -1,19 +1,16 @@
 """Embeddings on disk: written whole or not at all, each with the record of how it was made."""
 
-import glob
-import itertools
 import json
 import os
-import platform
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgel3_onnx.atomic import replacing
 from edgel3_onnx.exceptions import EdgeL3Error
 
 FORMATS = ("npz", "npy", "parquet")
@@ -31,91 +28,9 @@ IDENTITY = (
     "source_bytes",
     "source_mtime_ns",
 )
-_TEMPORARY = ".edgel3-onnx-{node}-{pid}-{count}.part"
-_counter = itertools.count()
-
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Metadata = dict[str, Any]
-
-
-class PartialFile:
-    """A file being written under a temporary name beside the one that it gets when it is whole.
-
-    Attributes
-    ----------
-    temporary : str
-        What to write to. Its directory is made if need be.
-
-    Raises
-    ------
-    EdgeL3Error
-        If the directory cannot be made.
-    """
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = os.fspath(path)
-        folder = os.path.dirname(self.path)
-        name = _TEMPORARY.format(node=platform.node(), pid=os.getpid(), count=next(_counter))
-        self.temporary = os.path.join(folder, name)
-        try:
-            if folder:
-                os.makedirs(folder, exist_ok=True)
-        except OSError as error:
-            raise self.failure(error) from error
-
-    def commit(self) -> None:
-        os.replace(self.temporary, self.path)
-
-    def discard(self) -> None:
-        with suppress(OSError):
-            os.unlink(self.temporary)
-
-    def failure(self, error: OSError) -> EdgeL3Error:
-        reason = os.strerror(error.errno) if error.errno else str(error)  # pyarrow's strerror is a long story
-        return EdgeL3Error(f"{self.path}: cannot be written ({reason})")
-
-
-@contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[str]:
-    """Give the name of a temporary file that becomes ``path`` if all goes well and is removed otherwise.
-
-    Raises
-    ------
-    EdgeL3Error
-        Instead of an OSError.
-    """
-    partial = PartialFile(path)
-    try:
-        yield partial.temporary
-        partial.commit()
-    except BaseException as error:
-        partial.discard()
-        if isinstance(error, OSError):
-            raise partial.failure(error) from error
-        raise
-
-
-def remove_abandoned(folder: str) -> None:
-    """Remove the temporary files that killed processes of this machine left in ``folder``."""
-    pattern = _TEMPORARY.format(node=glob.escape(platform.node()), pid="*", count="*")
-    for path in glob.glob(os.path.join(glob.escape(folder or "."), pattern)):
-        pid = path.rsplit("-", 2)[1]
-        if pid.isdecimal() and not _is_alive(int(pid)):
-            with suppress(OSError):
-                os.unlink(path)
-
-
-def _is_alive(pid: int) -> bool:
-    if os.name == "nt":
-        return True  # os.kill(pid, 0) would end the process there
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def write_npz(path: str | os.PathLike[str], embedding: Float32, timestamps: Float64, metadata: Metadata) -> None:
@@ -131,7 +46,7 @@ def write_npz(path: str | os.PathLike[str], embedding: Float32, timestamps: Floa
         "timestamps": timestamps,
         "metadata": np.array(_to_json({**metadata, "windows": len(embedding)})),
     }
-    with replacing(path) as temporary, zipfile.ZipFile(temporary, "x", allowZip64=True) as archive:
+    with replacing(path) as whole, zipfile.ZipFile(whole, "w", allowZip64=True) as archive:
         for name, array in arrays.items():
             member = zipfile.ZipInfo(f"{name}.npy")  # of 1980: the same embedding gives the same bytes
             with archive.open(member, "w", force_zip64=True) as file:
@@ -148,7 +63,7 @@ def write_npy(path: str | os.PathLike[str], embedding: Float32, timestamps: Floa
     """
     trailer = _to_json({**metadata, "windows": len(embedding)}).encode() + b"\n"
     header = np.lib.format.header_data_from_array_1_0(embedding)
-    with replacing(path) as temporary, open(temporary, "xb") as file:
+    with replacing(path) as file:
         np.lib.format.write_array_header_1_0(file, header)
         file.write(embedding.data)  # numpy's own way of writing it does not say why it failed
         file.write(trailer)

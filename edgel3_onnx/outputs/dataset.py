@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgel3_onnx.atomic import PartialFile, cannot_be_written
 from edgel3_onnx.exceptions import EdgeL3Error
-from edgel3_onnx.outputs.arrays import Metadata, PartialFile
+from edgel3_onnx.outputs.arrays import Metadata
 
 _KEY = b"edgel3_onnx"  # of a part's metadata; its value is a JSON list, one record per recording
 _GROUP_ROWS = 16384  # rows of a row group, about
@@ -104,13 +105,13 @@ class DatasetWriter:
         from pyarrow import parquet
 
         self._writer = None
-        self._part = PartialFile(os.path.join(self._folder, f"part-{uuid.uuid4().hex}.parquet"))
+        path = os.path.join(self._folder, f"part-{uuid.uuid4().hex}.parquet")
         try:
+            self._part = PartialFile(path)
             self._writer = parquet.ParquetWriter(self._part.temporary, self._schema, compression="zstd")
         except OSError as error:
-            part, self._part = self._part, None
-            part.discard()
-            raise part.failure(error) from error
+            self.abandon()
+            raise cannot_be_written(path, error) from error
         self._tables, self._sources = [], []
         self._rows = self._held = 0
         self._started = time.monotonic()
@@ -125,7 +126,7 @@ class DatasetWriter:
 
     def _give_up(self, error: OSError) -> EdgeL3Error:
         assert self._part is not None
-        failure = self._part.failure(error)
+        failure = cannot_be_written(self._part.path, error)
         self.abandon()
         return failure
 

@@ -3,13 +3,13 @@
 import hashlib
 import json
 import os
-import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from edgel3_onnx.atomic import remove_abandoned, write_bytes
 from edgel3_onnx.exceptions import EdgeL3Error
 
 # A holder that takes this long has been stopped or hangs. The lock only saves work: files appear whole or not
@@ -84,50 +84,28 @@ def get_or_make(name: str, origin: Mapping[str, object], make: Callable[[], byte
         record = {"sha256": hashlib.sha256(data).hexdigest(), "origin": dict(origin)}
         with _reported(graph):
             if held:
-                _remove_leftovers(graph)
+                remove_abandoned(graph.parent)
             # A process that dies between these two leaves a graph that does not match its record: made anew.
-            write_atomically(graph, data)
-            write_atomically(_record_path(graph), json.dumps(record, sort_keys=True).encode())
+            write_bytes(graph, data, durable=True)
+            write_bytes(_record_path(graph), json.dumps(record, sort_keys=True).encode(), durable=True)
     return graph
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write ``data`` to a temporary file beside ``path``, then move it there.
-
-    Raises OSError; ``path`` is then as it was before.
-    """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _record_path(graph: Path) -> Path:
     return graph.with_name(graph.name + ".json")
 
 
-def _remove_leftovers(graph: Path) -> None:
-    """Remove temporary files of processes that were killed while writing. To be called with the lock held."""
-    for leftover in graph.parent.glob(f".{graph.name}.*.tmp"):
-        leftover.unlink(missing_ok=True)
-
-
 @contextmanager
 def _reported(graph: Path) -> Iterator[None]:
-    """Turn OSError into an EdgeL3Error that says what to do."""
+    """Turn an error of writing into one that says what to do."""
     try:
         yield
-    except OSError as error:
+    except (OSError, EdgeL3Error) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__
         raise EdgeL3Error(
             f"{graph.name} is not in the cache directory {graph.parent}, which cannot be written to "
-            f"({error.strerror or error}); set EDGEL3_ONNX_CACHE to a directory that can"
-        ) from error
+            f"({getattr(cause, 'strerror', None) or error}); set EDGEL3_ONNX_CACHE to a directory that can"
+        ) from cause
 
 
 @contextmanager

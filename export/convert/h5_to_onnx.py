@@ -9,10 +9,10 @@ import os
 import sys
 from pathlib import Path
 
+from edgel3_onnx.atomic import write_bytes
 from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.export.convert.graph import build_mel_graph
 from edgel3_onnx.export.convert.hdf5 import decompress, read_weights
-from edgel3_onnx.export.files import write_atomically
 from edgel3_onnx.spec import NETWORKS, NetworkSpec
 
 __all__ = ["convert", "convert_file", "decompress", "main"]
@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     network = NETWORKS["sparse" if args.model_type == "sparse" else f"sea-{args.emb_dim}"]
     try:
-        write_atomically(args.output, convert_file(args.weights, network))
+        write_bytes(args.output, convert_file(args.weights, network))
     except EdgeL3Error as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -1,0 +1,80 @@
+"""Files that appear whole or not at all."""
+
+import errno
+import os
+import subprocess
+import sys
+
+import pytest
+
+from edgel3_onnx import atomic
+from edgel3_onnx.exceptions import EdgeL3Error
+
+WRITER = """
+import sys
+from edgel3_onnx.atomic import PartialFile
+partial = PartialFile(sys.argv[1])
+partial.file.write(b"half")
+partial.file.flush()
+print(partial.temporary, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_what_a_process_is_writing_stays_and_what_a_killed_one_left_goes(tmp_path):
+    """Whatever the process ids are: in two containers they may be the same."""
+    command = [sys.executable, "-c", WRITER, str(tmp_path / "x")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        temporary = process.stdout.readline().strip()
+        atomic.remove_abandoned(tmp_path)
+        assert os.listdir(tmp_path) == [os.path.basename(temporary)]
+        process.kill()
+        process.wait()
+        assert os.listdir(tmp_path) == [os.path.basename(temporary)]
+        atomic.remove_abandoned(tmp_path)
+        assert os.listdir(tmp_path) == []
+
+
+def test_leftovers_of_the_first_release_are_removed(tmp_path):
+    (tmp_path / f".edgel3-onnx-host-{os.getpid()}-0.part").write_bytes(b"half")
+    atomic.remove_abandoned(tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
+def test_only_regular_temporary_files_are_removed(tmp_path):
+    os.mkfifo(tmp_path / ".edgel3-onnx-0123456789abcdef.part")
+    (tmp_path / "precious").write_bytes(b"x")
+    (tmp_path / ".edgel3-onnx-fedcba9876543210.part").symlink_to(tmp_path / "precious")
+    atomic.remove_abandoned(tmp_path)
+    assert (tmp_path / "precious").read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("step", ["write", "fsync", "replace"])
+def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path, monkeypatch, step):
+    path = tmp_path / "x"
+    path.write_bytes(b"before")
+
+    def fail(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if step != "write":
+        monkeypatch.setattr(os, step, fail)
+    with (
+        pytest.raises(EdgeL3Error, match=r"x: cannot be written \(No space left on device\)"),
+        atomic.replacing(path, durable=True) as file,
+    ):
+        file.write(b"after")
+        if step == "write":
+            fail()
+    assert path.read_bytes() == b"before"
+    assert os.listdir(tmp_path) == ["x"]
+
+
+def test_durable_files_reach_the_disk_before_they_get_their_name(tmp_path, monkeypatch):
+    calls = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (calls.append("fsync"), fsync(descriptor)))
+    monkeypatch.setattr(os, "replace", lambda *names: (calls.append("replace"), replace(*names)))
+    atomic.write_bytes(tmp_path / "x", b"data", durable=True)
+    assert calls == ["fsync", "replace", "fsync"]
+    assert (tmp_path / "x").read_bytes() == b"data"

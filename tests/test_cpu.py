@@ -1,0 +1,50 @@
+"""How many CPUs may be used: affinity, and the quotas of containers."""
+
+import os
+
+import pytest
+
+from edgel3_onnx import cpu
+
+
+@pytest.fixture
+def groups(tmp_path, monkeypatch):
+    """Makes the control groups of a machine with 8 CPUs; returns the folder that they lie in."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    monkeypatch.setattr(cpu, "_CGROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(cpu, "_OWN_CGROUPS", tmp_path / "own")
+
+    def make(own: str, files: dict[str, str]) -> None:
+        (tmp_path / "own").write_text(own)
+        for name, text in files.items():
+            path = tmp_path / "cgroup" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "expected"),
+    [
+        ("0::/a/b\n", {"a/b/cpu.max": "max 100000\n", "a/cpu.max": "150000 100000\n"}, 2),
+        ("0::/\n", {"cpu.max": "50000 100000\n"}, 1),
+        ("0::/a\n", {"a/cpu.max": "max 100000\n"}, 8),
+        ("0::/a\n", {"a/cpu.max": "1600000 100000\n"}, 8),
+        ("0::/../x\n", {}, 8),
+        (
+            "4:cpu,cpuacct:/docker/1\n2:memory:/x\n0::/\n",
+            {"cpu/docker/1/cpu.cfs_quota_us": "300000\n", "cpu/docker/1/cpu.cfs_period_us": "100000\n"},
+            3,
+        ),
+        ("4:cpu:/\n", {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 8),
+        ("0::/a\n", {"a/cpu.max": "nonsense\n"}, 8),
+    ],
+)
+def test_a_quota_of_cpu_time_counts_as_so_many_cpus(groups, own, files, expected):
+    groups(own, files)
+    assert cpu.available_cpus() == expected
+
+
+def test_without_control_groups_the_affinity_counts(groups):
+    assert cpu.available_cpus() == 8
