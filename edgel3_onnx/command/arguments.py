@@ -12,6 +12,7 @@ from edgel3_onnx.version import __version__
 
 PROGRAM = "edgel3-onnx"
 PCM_NAMES = ("s16le", "f32le")
+DEMO_PORT = 8384
 
 _DESCRIPTION = """\
 Embed audio with EdgeL3 (sparse) or SEA models through ONNX Runtime: one vector per window of one second."""
@@ -32,9 +33,9 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line; exits with status 2, or 0 after --help and --version."""
     parser = _parser()
     args = parser.parse_args(argv)
-    actions = [args.list_models, args.doctor, bool(args.fetch), args.inspect is not None]
+    actions = [args.list_models, args.doctor, bool(args.fetch), args.inspect is not None, args.demo is not None]
     if sum(actions) > 1 or (any(actions) and args.inputs):
-        parser.error("--list-models, --fetch, --doctor and --inspect each go alone, without inputs")
+        parser.error("--list-models, --fetch, --doctor, --inspect and --demo each go alone, without inputs")
     if not any(actions) and not args.inputs:
         parser.error("give files or directories to embed, or - for standard input")
     if "-" in args.inputs:
@@ -190,6 +191,14 @@ def _add_information(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--fetch", metavar="VARIANT", nargs="+", help="download and convert models ahead of use")
     group.add_argument("--doctor", action="store_true", help="what works on this machine, and what does not")
     group.add_argument("--inspect", metavar="FILE", help="how an output was made")
+    group.add_argument(
+        "--demo",
+        metavar="PORT",
+        type=_port,
+        nargs="?",
+        const=DEMO_PORT,
+        help="serve the browser page on 127.0.0.1 (port %(const)s; 0: any that is free)",
+    )
 
 
 def _positive(text: str) -> float:
@@ -205,6 +214,12 @@ def _positive(text: str) -> float:
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"a positive whole number is needed, got {text!r}")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"a port from 0 to 65535 is needed, got {text!r}")
     return int(text)
 
 
