@@ -4,6 +4,7 @@ import { Capture } from './capture.js';
 import { Classes } from './classes.js';
 import { DecodeError, openRecording } from './decode.js';
 import { $, announce, complain, throttled } from './dom.js';
+import { clock } from './draw.js';
 import { Engine } from './engine.js';
 import { exampleFile } from './example.js';
 import { Player } from './player.js';
@@ -31,6 +32,7 @@ const ready = engine.ready.then((model) => {
   session.classes = new Classes(model);
   $('model-line').textContent = `Model ${model.name}, sha256 ${model.digest.slice(0, 12)}…`;
   const timeline = new Timeline(session, player, model);
+  globalThis.edgel3.timeline = timeline;
   filesView(session);
   similarView(session, player, timeline);
   teachView(session);
@@ -96,9 +98,10 @@ async function read(recording, file) {
   } catch (error) {
     for (const promise of pending) promise.catch(() => {});
     const reason = error instanceof DecodeError ? error.message : `could not be read (${error.message})`;
-    Object.assign(recording, { state: 'failed', message: reason });
-    complain(`${recording.name} ${reason}.`);
-    if (session.current === recording) session.show(session.recordings.find((r) => r.state !== 'failed') ?? null);
+    const kept = recording.windows > 0;
+    complain(`${recording.name} ${reason}.${kept ? ` What comes before, ${clock(recording.heard)}, was kept.` : ''}`);
+    if (!kept) session.remove(recording);
+    else Object.assign(recording, { state: 'done', announced: null, note: 'damaged' });
   } finally {
     stream?.close();
   }
@@ -193,4 +196,4 @@ tabs.forEach((tab, k) => {
 if ('serviceWorker' in navigator) navigator.serviceWorker.register(new URL('../sw.js', import.meta.url)).catch(() => {});
 
 /** For tests, and for whoever opens the console. */
-globalThis.edgel3 = { session, player, ready, open, capture: () => capture };
+globalThis.edgel3 = { session, player, engine, ready, capture: () => capture };

@@ -16,8 +16,7 @@ export class Recording {
     this.name = name;
     this.dimension = dimension;
     this.bands = bands;
-    this.state = 'waiting'; // then reading, listening (a microphone), done or failed
-    this.message = ''; // why it failed
+    this.state = 'waiting'; // then reading or listening (a microphone), then done; removed, if it is closed
     this.note = ''; // what to know about it
     this.format = '';
     this.rate = 0;

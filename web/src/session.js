@@ -51,7 +51,7 @@ export class Session extends EventTarget {
     if (this.mark?.recording === recording) this.setMark(null);
     if (this.query?.recording === recording) this.forget();
     else if (this.query) this.find(this.query);
-    if (this.current === recording) this.show(this.recordings.find((r) => r.state !== 'failed') ?? null);
+    if (this.current === recording) this.show(this.recordings[0] ?? null);
     this.emit('files');
   }
 

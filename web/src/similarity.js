@@ -26,9 +26,9 @@ export function centred(row, mean) {
 
 /** Windows [first, last) of a stretch: those that lie within it, or the one in its middle where it is short. */
 export function windowsOf(recording, start, end) {
-  const first = Math.ceil((start + 0.5) / HOP - 1e-6);
-  const last = Math.floor((end - 0.5) / HOP + 1e-6);
-  if (last > first) return [Math.max(first, 0), Math.min(last + 1, recording.windows)];
+  const first = Math.max(Math.ceil((start + 0.5) / HOP - 1e-6), 0);
+  const last = Math.min(Math.floor((end - 0.5) / HOP + 1e-6), recording.windows - 1);
+  if (last > first) return [first, last + 1];
   const middle = Math.min(Math.max(Math.round((start + end) / 2 / HOP), 0), recording.windows - 1);
   return [middle, middle + 1];
 }

@@ -57,7 +57,7 @@ export async function browse({ args = [], width = 1280, height = 900, dark = fal
   return { context, page, requests, problems, close };
 }
 
-/** Opens files and waits until all are read or have failed. */
+/** Opens files and waits until all are read. */
 export async function openFiles(page, files) {
   const before = await page.evaluate(() => edgel3.session.recordings.length);
   await page.setInputFiles('#picker', files);
@@ -68,9 +68,24 @@ export async function settled(page, count) {
   await page.waitForFunction(
     (expected) => {
       const { recordings } = edgel3.session;
-      return recordings.length >= expected && recordings.every((r) => r.state === 'done' || r.state === 'failed');
+      return recordings.length >= expected && recordings.every((r) => r.state === 'done');
     },
     count,
     { timeout: 120000 },
   );
+}
+
+/** Drags the pointer over the spectrogram from one second to another, as far as they are in sight. */
+export async function drag(page, from, to) {
+  const box = await page.locator('#overlay').boundingBox();
+  const { start, end, gutter } = await page.evaluate(() => ({
+    ...edgel3.timeline.view,
+    gutter: parseFloat(getComputedStyle(document.documentElement).getPropertyValue('--gutter')),
+  }));
+  const x = (t) => box.x + gutter + ((t - start) / (end - start)) * (box.width - gutter);
+  await page.mouse.move(x(from), box.y + 150);
+  await page.mouse.down();
+  await page.mouse.move(x((from + to) / 2), box.y + 160);
+  await page.mouse.move(x(to), box.y + 150);
+  await page.mouse.up();
 }

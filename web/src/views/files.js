@@ -25,7 +25,6 @@ function entry(session, recording, index) {
     element('span', { className: 'about' }, about(recording)),
   );
   if (current) choose.setAttribute('aria-current', 'true');
-  if (recording.state === 'failed') choose.disabled = true;
   const remove = element(
     'button',
     { className: 'remove plain', onclick: () => session.remove(recording), 'aria-label': `Close ${recording.name}`, 'data-key': `close-${recording.id}` },
@@ -42,11 +41,10 @@ function entry(session, recording, index) {
 }
 
 function about(recording) {
-  const { state, message, seconds, format, rate, windows, note } = recording;
-  if (state === 'failed') return message;
+  const { state, seconds, format, rate, windows, note } = recording;
   if (state === 'waiting') return 'waiting';
   if (state === 'reading' && !windows) return 'reading…';
-  const source = `${FORMATS[format] ?? 'Microphone'} ${rate / 1000} kHz`;
-  const count = `${windows.toLocaleString('en')} windows`;
-  return [clock(seconds, 0), source, count, note].filter(Boolean).join(' · ');
+  const source = format ? `${FORMATS[format]} ${rate / 1000} kHz` : `${rate / 1000} kHz`;
+  const count = state === 'done' ? '' : `${windows.toLocaleString('en')} windows`;
+  return [clock(seconds, seconds < 10 ? 1 : 0), source, count, note].filter(Boolean).join(' · ');
 }

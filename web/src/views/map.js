@@ -115,7 +115,7 @@ function extent(values) {
 }
 
 function colouring(session, by) {
-  const entry = (colour, text) => element('li', { title: text }, swatch(colour), text);
+  const entry = (colour, text) => element('li', { title: text }, swatch(colour), element('span', {}, text));
   if (by === 'time') {
     return {
       of: ({ recording, window }) => cssColour(0.3 + (0.7 * window) / Math.max(recording.windows, 1)),

@@ -14,7 +14,7 @@ export function repeatsView(session, player, timeline) {
   const here = element('p', { className: 'here' });
   const ramp = element('canvas', { className: 'ramp', 'aria-hidden': 'true' });
   const side = element('div', { className: 'legend' }, element('div', {}, ramp, element('div', { className: 'ends' }, element('span', {}, 'unlike'), element('span', {}, 'alike'))), here);
-  $('panel-repeats').append(explain, element('div', { className: 'plot' }, canvas, side));
+  $('panel-repeats').append(explain, element('div', { className: 'plot square' }, canvas, side));
 
   let matrix = null; // {size, step, values} of the recording shown
   let cross = [0, 0]; // the two moments, as rows

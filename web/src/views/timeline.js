@@ -18,7 +18,7 @@ export class Timeline {
   #session;
   #player;
   #model;
-  #view = { start: 0, end: 1 };
+  view = { start: 0, end: 1 }; // seconds in sight
   #pinned = false; // whether the view stays where it is while more is heard
   #cursor = 0; // seconds, for the keyboard
   #hover = null;
@@ -43,8 +43,8 @@ export class Timeline {
   reveal(recording, start, end) {
     if (recording !== this.#recording) this.#session.show(recording);
     this.#cursor = (start + end) / 2;
-    if (start < this.#view.start || end > this.#view.end) {
-      const span = this.#view.end - this.#view.start;
+    if (start < this.view.start || end > this.view.end) {
+      const span = this.view.end - this.view.start;
       this.#look((start + end - span) / 2, (start + end + span) / 2);
     }
     this.#paint();
@@ -54,13 +54,13 @@ export class Timeline {
     const total = Math.max(this.#recording?.seconds ?? 1, LEAST);
     const span = Math.min(Math.max(end - start, LEAST), total);
     const from = Math.min(Math.max(start + (end - start - span) / 2, 0), total - span);
-    this.#view = { start: from, end: from + span };
+    this.view = { start: from, end: from + span };
     this.#paint();
   }
 
-  #zoom(factor, around = (this.#view.start + this.#view.end) / 2) {
+  #zoom(factor, around = (this.view.start + this.view.end) / 2) {
     this.#pinned = true;
-    const { start, end } = this.#view;
+    const { start, end } = this.view;
     this.#look(around - (around - start) * factor, around + (end - around) * factor);
   }
 
@@ -82,7 +82,7 @@ export class Timeline {
     if (recording.state === 'listening') {
       if (!this.#pinned) this.#look(recording.heard - LIVE, Math.max(recording.heard, LIVE));
     } else if (!this.#pinned && recording.seconds <= 3 * AT_FIRST) this.#look(0, recording.seconds);
-    else if (this.#view.end - this.#view.start <= LEAST) this.#look(0, AT_FIRST);
+    else if (this.view.end - this.view.start <= LEAST) this.#look(0, AT_FIRST);
     this.#paint();
   }
 
@@ -112,7 +112,7 @@ export class Timeline {
       if (!event.buttons || !this.#recording) return;
       const { left, width } = overview.getBoundingClientRect();
       const middle = ((event.clientX - left) / width) * this.#recording.seconds;
-      const half = (this.#view.end - this.#view.start) / 2;
+      const half = (this.view.end - this.view.start) / 2;
       this.#pinned = true;
       this.#look(middle - half, middle + half);
     };
@@ -128,7 +128,7 @@ export class Timeline {
     const { left, width } = $('overlay').getBoundingClientRect();
     const gutter = this.#gutter();
     const share = (event.clientX - left - gutter) / (width - gutter);
-    const { start, end } = this.#view;
+    const { start, end } = this.view;
     return Math.min(Math.max(start + share * (end - start), 0), this.#recording.seconds);
   }
 
@@ -164,7 +164,7 @@ export class Timeline {
 
   #wheel(event) {
     if (!this.#recording) return;
-    const { start, end } = this.#view;
+    const { start, end } = this.view;
     if (event.ctrlKey || event.metaKey) {
       event.preventDefault();
       this.#zoom(1.002 ** event.deltaY, this.#timeAt(event));
@@ -208,15 +208,15 @@ export class Timeline {
     if (!recording.url) return announce('Stop the microphone to listen to what it heard.');
     const { mark } = this.#session;
     if (mark?.recording === recording) this.#player.play(recording, mark.start, mark.end);
-    else this.#player.play(recording, this.#view.start, recording.seconds);
+    else this.#player.play(recording, this.view.start, recording.seconds);
   }
 
   #playing() {
     const on = this.#player.recording !== null;
     $('play').classList.toggle('playing', on);
     $('play').setAttribute('aria-label', on ? 'Stop' : 'Play');
-    if (this.#player.recording === this.#recording && this.#recording && this.#player.time > this.#view.end) {
-      this.#look(this.#view.end, 2 * this.#view.end - this.#view.start);
+    if (this.#player.recording === this.#recording && this.#recording && this.#player.time > this.view.end) {
+      this.#look(this.view.end, 2 * this.view.end - this.view.start);
     }
     this.#paintOver();
     this.#describe();
@@ -253,7 +253,7 @@ export class Timeline {
     if (!recording || $('workspace').hidden) return;
     const { context, width, height } = prepare($('picture'));
     const { wave, sound } = this.#boxes({ width, height });
-    const { start, end } = this.#view;
+    const { start, end } = this.view;
     const style = getComputedStyle(document.documentElement);
     const [ink, line] = [style.getPropertyValue('--muted'), style.getPropertyValue('--line')];
     context.fillStyle = style.getPropertyValue('--plot');
@@ -270,7 +270,6 @@ export class Timeline {
       const y = sound.y + sound.height * (1 - band / recording.bands);
       context.fillText(hz >= 1000 ? `${hz / 1000}k` : hz, sound.x - 6, y);
     }
-    context.fillText('Hz', sound.x - 6, sound.y + 7);
     context.textAlign = 'center';
     context.textBaseline = 'top';
     const step = tickStep((end - start) / (sound.width / 80));
@@ -294,7 +293,7 @@ export class Timeline {
     const total = recording.seconds || 1;
     const at = (t) => (t / total) * width;
     drawSpectrogram(context, recording, 0, total, { x: 0, y: 0, width, height });
-    const { start, end } = this.#view;
+    const { start, end } = this.view;
     if (end - start < total - 0.01) {
       context.fillStyle = 'rgb(0 0 0 / .55)';
       context.fillRect(0, 0, at(start), height);
@@ -315,7 +314,7 @@ export class Timeline {
     if (!recording || $('workspace').hidden) return;
     const { context, width, height } = prepare($('overlay'));
     const { all, sound } = this.#boxes({ width, height });
-    const { start, end } = this.#view;
+    const { start, end } = this.view;
     const at = (t) => all.x + ((t - start) / (end - start)) * all.width;
     context.save();
     context.beginPath();
@@ -325,12 +324,14 @@ export class Timeline {
       if (match.recording !== recording || match.time < start - 1 || match.time > end + 1) return;
       const [left, right] = [at(match.time - 0.5), at(match.time + 0.5)];
       const playing = this.#player.recording === recording && Math.abs(this.#player.time - match.time) <= 0.5;
+      context.globalAlpha = Math.min(Math.max((match.score - 0.2) / 0.6, 0.3), 1); // the less alike, the fainter
       context.strokeStyle = playing ? MARK : '#fff';
-      context.lineWidth = rank < 3 ? 2 : 1.25;
+      context.lineWidth = 2;
       context.beginPath();
       context.roundRect(left + 1, sound.y + 1, Math.max(right - left - 2, 3), sound.height - 2, 5);
       context.stroke();
       badge(context, rank + 1, left + 1, sound.y + 1);
+      context.globalAlpha = 1;
     });
     const drag = this.#drag?.moved && this.#hover !== null ? this.#drag : null;
     const { mark } = this.#session;
@@ -407,7 +408,7 @@ export class Timeline {
       context.fill();
       context.clip();
       if (!shown) continue;
-      const { start, end } = this.#view;
+      const { start, end } = this.view;
       context.beginPath();
       context.moveTo(x0, height);
       for (let px = 0; px <= width - x0; px++) {
