@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -113,3 +114,17 @@ def test_the_command_says_where_it_is_and_ends_on_a_signal(page):
         _, errors = process.communicate(timeout=20)
     assert process.returncode == 130
     assert errors == "edgel3-onnx: stopped by SIGINT\n"
+
+
+def test_a_browser_that_goes_away_leaves_no_trace(page, capsys):
+    (page / "large.bin").write_bytes(bytes(50_000_000))
+    with running(page) as server:
+        with socket.create_connection(server.server_address) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # reset on close
+            client.sendall(b"GET /large.bin HTTP/1.1\r\nHost: x\r\n\r\n")
+            client.recv(1000)
+        assert get(server, "/a.js")[0] == 200
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and "process_request_thread" in thread.name:
+            thread.join(10)
+    assert capsys.readouterr().err == ""

@@ -1,6 +1,7 @@
 """``edgel3-onnx --demo``: serves the page of ``web/`` to this machine's browser."""
 
 import errno
+import sys
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -64,12 +65,18 @@ def server(port: int, folders: tuple[Path, ...] = _FOLDERS) -> ThreadingHTTPServ
         return _Handler(*args, directory=str(folder))
 
     try:
-        return ThreadingHTTPServer((HOST, port), handler)
+        return _Server((HOST, port), handler)
     except OverflowError:
         raise EdgeL3Error(f"port {port} is not one of 0 to 65535") from None
     except OSError as error:
         reason = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be had ({error.strerror})"
         raise EdgeL3Error(f"port {port} of {HOST} {reason}; name another: --demo PORT") from error
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):  # a browser that went away is no error
+            super().handle_error(request, client_address)
 
 
 class _Handler(SimpleHTTPRequestHandler):

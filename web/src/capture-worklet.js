@@ -1,11 +1,13 @@
 // In the audio thread: gathers the microphone's samples into chunks and sends them straight to the worker.
 
 const CHUNK = 2048; // samples
+const QUANTUM = new Float32Array(128); // silence, as long as what comes at a time
 
 class Capture extends AudioWorkletProcessor {
   #chunk = new Float32Array(CHUNK);
   #filled = 0;
-  #first = currentFrame; // of the chunk: a jump shows that samples were lost
+  #missing = 0; // samples of the chunk that did not come; silence stands in, so that time stays true
+  #next = null; // the frame that must come next, once the first one came
   #worker = null;
   #stream = 0;
 
@@ -18,24 +20,26 @@ class Capture extends AudioWorkletProcessor {
   }
 
   process([input]) {
-    const channel = input[0];
-    if (!channel || !this.#worker) return true;
-    for (let read = 0; read < channel.length; ) {
-      if (this.#filled === 0) this.#first = currentFrame + read;
-      const part = channel.subarray(read, read + CHUNK - this.#filled);
-      this.#chunk.set(part, this.#filled);
-      this.#filled += part.length;
-      read += part.length;
-      if (this.#filled === CHUNK) this.#send();
-    }
+    if (!this.#worker || (this.#next === null && !input[0])) return true;
+    this.#next ??= currentFrame;
+    for (; this.#next < currentFrame; this.#next += QUANTUM.length) this.#take(QUANTUM, true);
+    this.#take(input[0] ?? QUANTUM, !input[0]);
+    this.#next += QUANTUM.length;
     return true;
+  }
+
+  #take(samples, missing) {
+    this.#chunk.set(samples, this.#filled); // chunks are whole numbers of quanta
+    this.#filled += samples.length;
+    if (missing) this.#missing += samples.length;
+    if (this.#filled === CHUNK) this.#send();
   }
 
   #send() {
     const samples = this.#chunk.slice(0, this.#filled);
-    const at = { frame: this.#first, ms: Date.now() };
+    const at = { ms: Date.now(), missing: this.#missing };
     this.#worker.postMessage({ type: 'push', stream: this.#stream, samples, at }, [samples.buffer]);
-    this.#filled = 0;
+    this.#filled = this.#missing = 0;
   }
 
   #stop() {

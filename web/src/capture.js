@@ -18,8 +18,8 @@ export class Capture {
   #blobs = []; // of what was folded
   #samples = 0; // in all
   #loose = 0; // in #blocks
-  /** Milliseconds from the moment a chunk was complete to its answer; and samples that were lost. */
-  statistics = { latencies: [], gaps: 0, chunks: 0, expected: null };
+  /** Milliseconds from the moment a chunk was complete to its answer; samples lost after the first second. */
+  statistics = { latencies: [], missing: 0 };
 
   /**
    * @param {(answer: object) => void} onAnswer as of Engine.openPort, until the one of type "flush"
@@ -70,9 +70,7 @@ export class Capture {
     const { statistics } = this;
     statistics.latencies.push(Date.now() - at.ms);
     if (statistics.latencies.length > 1000) statistics.latencies.shift();
-    if (statistics.expected !== null) statistics.gaps += at.frame - statistics.expected;
-    statistics.expected = at.frame + samples.length;
-    statistics.chunks++;
+    if (this.#samples > this.rate) statistics.missing += at.missing; // devices take a moment to start
     this.#blocks.push(Int16Array.from(samples, (v) => Math.min(Math.max(Math.round(v * 32768), -32768), 32767)));
     this.#samples += samples.length;
     this.#loose += samples.length;

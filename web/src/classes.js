@@ -8,7 +8,7 @@ export const FORMAT = 'edgel3-onnx classes 1';
 const STEPS = 300;
 const PENALTY = 0.01;
 const STAND_IN = 200; // windows that stand for the background where none is marked
-const COLOURS = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9'];
+const COLOURS = ['#2b8ccf', '#e06c25', '#1da377', '#cf72a8', '#c9930c', '#8b6fe0'];
 
 /** The classes that are being taught. `background` is one like the others, but without scores of its own. */
 export class Classes {

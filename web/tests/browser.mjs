@@ -54,7 +54,7 @@ export async function browse({ args = [], width = 1280, height = 900, dark = fal
     await context.close();
     rmSync(profile, { recursive: true, force: true });
   };
-  return { context, page, requests, problems, close };
+  return { context, page, profile, requests, problems, close };
 }
 
 /** Opens files and waits until all are read. */

@@ -46,24 +46,28 @@ function card(match, index, player, timeline) {
     player.play(recording, time - 0.5, time + 0.5);
   };
   const alike = `${Math.round(100 * Math.max(score, 0))} %`;
-  const label = `${index + 1}: ${clock(time)} of ${recording.name}, ${alike} alike. Play.`;
   return element(
     'li',
     {},
     element(
       'button',
-      { className: 'match', onclick: hear, 'aria-label': label },
+      { className: 'match', onclick: hear, title: 'Play' },
       element('canvas', { 'aria-hidden': 'true' }),
       element(
         'span',
         { className: 'caption' },
         element('span', { className: 'rank' }, index + 1),
-        element('span', {}, clock(time)),
-        element('span', { className: 'score', title: 'cosine of the angle between the two, the mean of all windows taken off' }, alike),
-        element('span', { className: 'where' }, recording.name),
+        element('span', {}, hidden(' at '), clock(time), hidden(', ')),
+        element('span', { className: 'score', title: 'cosine of the angle between the two, the mean of all windows taken off' }, alike, hidden(' alike')),
+        element('span', { className: 'where' }, hidden(' in '), recording.name),
       ),
     ),
   );
+}
+
+/** Words for those who do not see where things stand. */
+function hidden(text) {
+  return element('span', { className: 'visually-hidden' }, text);
 }
 
 function thumbnail(canvas, match) {

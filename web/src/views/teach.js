@@ -83,9 +83,10 @@ export async function loadClasses(session, file) {
 
 function row(session, taught, key, mark, found) {
   const background = key === 'background';
-  const put = element('button', { className: 'small', 'data-key': `mark-${key}`, 'aria-label': `Add the marked stretch to ${taught.name}`, onclick: () => mark(taught) }, 'Add mark');
+  const put = element('button', { className: 'small', 'data-key': `mark-${key}`, 'aria-label': `Add mark to ${taught.name}`, onclick: () => mark(taught) }, 'Add mark');
   put.disabled = !session.mark;
-  const clear = element('button', { className: 'small plain', 'data-key': `clear-${key}`, 'aria-label': `Remove ${taught.name}` }, background ? 'Clear' : 'Remove');
+  const word = background ? 'Clear' : 'Remove';
+  const clear = element('button', { className: 'small plain', 'data-key': `clear-${key}`, 'aria-label': `${word} ${taught.name}` }, word);
   clear.onclick = () => {
     if (background) taught.examples = [];
     else session.classes.list.splice(key, 1);

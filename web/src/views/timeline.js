@@ -188,9 +188,10 @@ export class Timeline {
         const end = Math.min(Math.max(mark.end + steps[event.key], mark.start + HOP), recording.seconds);
         this.#session.setMark({ recording, start: mark.start, end: forward || end > mark.start ? end : mark.end });
       } else this.#mark(moved - 0.5, moved + 0.5);
-      this.#cursor = moved;
       const { start, end } = this.#session.mark;
       this.reveal(recording, start, end);
+      this.#cursor = moved; // a mark at the very beginning or end has its middle elsewhere
+      this.#describe();
     } else if (event.key === 'Enter') {
       if (this.#session.mark?.recording !== recording) this.#mark(this.#cursor - 0.5, this.#cursor + 0.5);
       this.#session.find();
@@ -330,6 +331,7 @@ export class Timeline {
       context.beginPath();
       context.roundRect(left + 1, sound.y + 1, Math.max(right - left - 2, 3), sound.height - 2, 5);
       context.stroke();
+      context.globalAlpha = Math.max(context.globalAlpha, 0.7);
       badge(context, rank + 1, left + 1, sound.y + 1);
       context.globalAlpha = 1;
     });
@@ -406,8 +408,9 @@ export class Timeline {
       context.beginPath();
       context.roundRect(x0, 0, width - x0, height, 6);
       context.fill();
-      context.clip();
       if (!shown) continue;
+      context.save();
+      context.clip();
       const { start, end } = this.view;
       context.beginPath();
       context.moveTo(x0, height);
@@ -427,6 +430,7 @@ export class Timeline {
         context.fillStyle = style.getPropertyValue('--ink');
         for (let x = x0; x < width; x += 7) context.fillRect(x, y - 0.75, 4, 1.5);
       }
+      context.restore();
     }
   }
 }
