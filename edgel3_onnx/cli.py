@@ -2,17 +2,16 @@
 
 import argparse
 import json
-import logging
 import os
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from typing import Any
 
 from edgel3_onnx.audio import check_hop_size
 from edgel3_onnx.command import interrupt
-from edgel3_onnx.command.arguments import PROGRAM, parse_arguments
+from edgel3_onnx.command.arguments import PROGRAM, parse_arguments, with_packaged_model
 from edgel3_onnx.command.corpus import plan_run
 from edgel3_onnx.command.live import (
     PCM_FORMATS,
@@ -25,20 +24,22 @@ from edgel3_onnx.command.live import (
     read_wav_header,
 )
 from edgel3_onnx.command.pool import work_in_processes
-from edgel3_onnx.command.report import Reporter, Summary
+from edgel3_onnx.command.report import Reporter, Summary, showing_log
 from edgel3_onnx.command.runner import ModelOptions, RunOptions, prepare, rehearse, work
 from edgel3_onnx.cpu import available_cpus
 from edgel3_onnx.embedding import check_options
 from edgel3_onnx.engines.session import check_provider
-from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error
+from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error, WeightsUnavailableError
 from edgel3_onnx.files import Options, get_output_path, provenance
 from edgel3_onnx.outputs.arrays import FORMATS, WRITERS, Float32, Float64, read_metadata
 from edgel3_onnx.store.registry import find_variant
 from edgel3_onnx.streaming import EmbeddingStream
+from edgel3_onnx.terminal import usable_streams
 
 EXIT_FAILED, EXIT_USAGE = 1, 2
 
 
+@usable_streams()
 def run(
     inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     output_dir: str | os.PathLike[str] | None = None,
@@ -138,36 +139,47 @@ def run(
     if not dry_run:
         prepare(plan, options, replace=existing == "replace")
     alone = len(plan.tasks) == 1
-    with Reporter(len(plan.tasks), plan.notes, quiet=not verbose, path=report, show_bar=not alone) as reporter:
-        if dry_run:
-            records = rehearse(plan.tasks, options)
-        elif jobs > 1 and not alone:
-            records = work_in_processes(plan.tasks, options, jobs)
-        else:
-            records = work(model_options.load(), plan.tasks, options, show_progress=verbose and alone)
-        with closing(records):
-            for record in records:
-                reporter.add(record)
+    if dry_run:
+        records = rehearse(plan.tasks, options)
+    elif jobs > 1 and not alone:
+        model_options.fetch()
+        records = work_in_processes(plan.tasks, options, jobs)
+    else:
+        records = work(model_options.load(), plan.tasks, options, show_progress=verbose and alone)
+    reporter = Reporter(len(plan.tasks), plan.notes, quiet=not verbose, path=report, show_bar=not alone)
+    with reporter, closing(records):
+        for record in records:
+            reporter.add(record)
     return reporter.summary()
 
 
+@usable_streams()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status: 0 all good, 1 some failed, 2 usage, 130 or 143 on a signal."""
+    if argv is None:
+        argv = sys.argv[1:]
     try:
-        with interrupt.raising_on_signals():
-            return _dispatch(parse_arguments(argv))
+        args = parse_arguments(argv)
+        with interrupt.raising_on_signals(), nullcontext() if args.quiet else showing_log():
+            return _dispatch(args)
     except interrupt.Interrupted as stop:
         print(f"{PROGRAM}: stopped by {signal.Signals(stop.signum).name}", file=sys.stderr)
         return 128 + stop.signum
     except EdgeL3ArgumentError as error:
         print(f"{PROGRAM}: error: {error}", file=sys.stderr)
         return EXIT_USAGE
+    except WeightsUnavailableError as error:
+        print(f"{PROGRAM}: error: {error.explain(with_packaged_model(argv))}", file=sys.stderr)
+        return EXIT_FAILED
     except EdgeL3Error as error:
         print(f"{PROGRAM}: error: {error}", file=sys.stderr)
         return EXIT_FAILED
     except BrokenPipeError:
         # Whoever read standard output has stopped. Python would complain about it once more when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+    except OSError as error:  # of the system itself: no directory for temporary files, standard output on a full disk
+        print(f"{PROGRAM}: error: {error}", file=sys.stderr)
         return EXIT_FAILED
 
 
@@ -182,9 +194,6 @@ def _dispatch(args: argparse.Namespace) -> int:
             return doctor.fetch(args.fetch, args.precision, not args.quiet)
         print(doctor.list_models() if args.list_models else doctor.report())
         return 0
-    if args.provider == "auto" and not args.quiet:  # says which provider it chose
-        logging.basicConfig(format=f"{PROGRAM}: %(message)s")
-        logging.getLogger("edgel3_onnx").setLevel(logging.INFO)
     if args.inputs == ["-"]:
         return _live(args)
     summary = run(

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import shlex
 from collections.abc import Sequence
 
 from edgel3_onnx.metadata import PRECISIONS
@@ -49,6 +50,27 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     if args.format == "parquet" and args.output_dir is None:
         parser.error("--format parquet makes one dataset of all inputs: name its directory with --output")
     return args
+
+
+def with_packaged_model(argv: Sequence[str]) -> str:
+    """The command line of ``argv`` for the model that comes with the package, to be copied into a shell.
+
+    An option that chooses a model and was abbreviated stays; the one at the end overrides it.
+    """
+    chosen = {"model_type", "emb_dim", "retrain_type", "model_sparsity"}
+    if parse_arguments(argv).provider == "sparse":  # which runs pruned networks only
+        chosen.add("provider")
+    options = {name: action.dest for action in _parser()._actions for name in action.option_strings}
+    kept: list[str] = []
+    words = iter(argv)
+    for word in words:
+        name, has_value, _ = word.partition("=")
+        if options.get(name) not in chosen:
+            kept.append(word)
+        elif not has_value:
+            next(words, None)
+    at = kept.index("--") if "--" in kept else len(kept)
+    return shlex.join([PROGRAM, *kept[:at], "--model-type", "micro", *kept[at:]])
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -13,6 +13,8 @@ from edgel3_onnx.files import Job, Options, embed_files, provenance, source_iden
 from edgel3_onnx.models import EmbeddingModel, load_embedding_model
 from edgel3_onnx.outputs import dataset
 from edgel3_onnx.outputs.arrays import WRITERS, Metadata, is_current, is_same
+from edgel3_onnx.store.registry import find_variant
+from edgel3_onnx.store.weights import embedding_model_path
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,12 @@ class ModelOptions:
 
     def load(self) -> EmbeddingModel:
         return load_embedding_model(**asdict(self))
+
+    def fetch(self) -> None:
+        """Get the published weights if need be, so that the processes of a run find the graph made."""
+        if self.weights is None:
+            variant = find_variant(self.model_type, self.emb_dim, self.retrain_type, self.sparsity)
+            embedding_model_path(variant, precision=self.precision, verbose=self.verbose)
 
 
 @dataclass(frozen=True)
