@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from conftest import posix_only
 from edgel3_onnx import EdgeL3Error
 from edgel3_onnx.store import download
 from upstream import Terminal, Upstream
@@ -145,6 +146,7 @@ def test_endless_answer_is_cut_off(upstream, monkeypatch):
     assert len(upstream.requests) == 1
 
 
+@posix_only
 def test_nobody_listens(monkeypatch):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -158,6 +160,7 @@ def test_mirror_takes_the_place_of_upstream(upstream, monkeypatch):
 
 
 @pytest.mark.parametrize("form", ["path", "file-url", "home"])
+@posix_only
 def test_directory_mirror_is_read_even_offline(tmp_path, monkeypatch, form):
     mirror = tmp_path / "a mirror"
     mirror.mkdir()

@@ -19,6 +19,7 @@ import pytest
 import soundfile
 
 import golden
+from conftest import posix_only
 from edgel3_onnx import EdgeL3ArgumentError, EdgeL3Error, cli, models
 from edgel3_onnx.store import cache, download, weights
 from edgel3_onnx.store.registry import variants
@@ -179,6 +180,7 @@ def test_lock_holds_after_the_first_holder_failed():
     assert cached_names() == set()
 
 
+@posix_only
 def test_killed_download_leaves_no_data_and_no_lock(upstream, variant):
     upstream.faults.append("stall")
     child = start(variant)
@@ -190,6 +192,7 @@ def test_killed_download_leaves_no_data_and_no_lock(upstream, variant):
     assert cached_names() == {GRAPH, GRAPH + ".json"}
 
 
+@posix_only
 def test_interrupted_download_leaves_nothing(upstream, variant):
     upstream.faults.append("stall")
     child = start(variant)
@@ -200,6 +203,7 @@ def test_interrupted_download_leaves_nothing(upstream, variant):
     assert cached_names() == set()
 
 
+@posix_only
 def test_waiting_process_takes_over_from_one_that_is_killed(upstream, variant):
     upstream.faults.append("stall")
     first = start(variant)
@@ -213,6 +217,7 @@ def test_waiting_process_takes_over_from_one_that_is_killed(upstream, variant):
     assert len(upstream.requests) == 2
 
 
+@posix_only
 def test_stopped_holder_of_the_lock_is_not_waited_for_for_ever(upstream, variant, monkeypatch):
     monkeypatch.setattr(cache, "LOCK_TIMEOUT_S", 0.2)
     upstream.faults.append("stall")
@@ -323,6 +328,7 @@ def test_cache_directory_of_the_user_unless_the_environment_names_one(monkeypatc
     assert list(tmp_path.iterdir()) == []
 
 
+@posix_only
 def test_cache_that_cannot_be_written_is_reported_with_the_way_out(mirror, variant, monkeypatch, tmp_path):
     blocked = tmp_path / "file" / "cache"
     blocked.parent.write_text("not a directory")

@@ -133,10 +133,13 @@ def _locked(graph: Path) -> Iterator[bool]:
     try:
         yield held
     finally:
+        if sys.platform == "win32":  # which does not remove what is open, here or in another process
+            os.close(descriptor)
         if held:
-            with suppress(OSError):  # Windows does not remove open files
+            with suppress(OSError):
                 path.unlink(missing_ok=True)
-        os.close(descriptor)
+        if sys.platform != "win32":  # where who waits must see that it is gone
+            os.close(descriptor)
 
 
 def _acquire(path: Path) -> tuple[int, bool]:
