@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import zipfile
 from pathlib import Path
@@ -63,21 +64,14 @@ def packed(tmp_path_factory):
     shutil.copytree(ROOT / ".ci", work / "source" / ".ci")
     build = [sys.executable, "-m", "build", "--outdir", work]
     subprocess.run([*build, "--sdist", work / "source"], check=True, capture_output=True)
-    for folder in ("lib", *(f"lib.{name}" for name in platform_folders())):
-        stale = work / "source" / "build" / folder / "edgel3_onnx"
-        stale.mkdir(parents=True)
-        (stale / "removed_since.py").touch()
+    stale = work / "source" / "build" / f"lib.{sysconfig.get_platform()}-{sys.implementation.cache_tag}" / "edgel3_onnx"
+    stale.mkdir(parents=True)
+    (stale / "removed_since.py").touch()
     subprocess.run([*build, "--wheel", work / "source"], check=True, capture_output=True)
     (sdist,), (wheel,) = work.glob("*.tar.gz"), work.glob("*.whl")
     with tarfile.open(sdist) as archive:
         in_sdist = {name.partition("/")[2] for name in archive.getnames()}
     return in_sdist, set(zipfile.ZipFile(wheel).namelist())
-
-
-def platform_folders():
-    """What setuptools may call its build folder for this platform."""
-    code = "import setuptools, distutils.util, sys; print(f'{distutils.util.get_platform()}-{sys.implementation.cache_tag}')"
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
 
 
 @posix_only
