@@ -2,12 +2,11 @@
 
 import argparse
 import json
-import logging
 import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from inspect import signature
 
 import numpy as np
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from edgel3_onnx.audio import to_hop_length
 from edgel3_onnx.checks import check_choice, check_count, check_flag
 from edgel3_onnx.command import interrupt
-from edgel3_onnx.command.arguments import PROGRAM, parse_arguments, positive_float, positive_int
+from edgel3_onnx.command.arguments import PROGRAM, parse_arguments, positive_float, positive_int, with_packaged_model
 from edgel3_onnx.command.corpus import plan_run
 from edgel3_onnx.command.live import (
     PCM_FORMATS,
@@ -29,17 +28,18 @@ from edgel3_onnx.command.live import (
     read_wav_header,
 )
 from edgel3_onnx.command.pool import work_in_processes
-from edgel3_onnx.command.report import Reporter, Summary
+from edgel3_onnx.command.report import Reporter, Summary, showing_log
 from edgel3_onnx.command.runner import RunOptions, prepare, rehearse, work
 from edgel3_onnx.cpu import available_cpus
 from edgel3_onnx.embedding import EmbeddingOptions, Embeddings
-from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error
+from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error, WeightsUnavailableError
 from edgel3_onnx.files import get_output_path
 from edgel3_onnx.models import ModelOptions
 from edgel3_onnx.outputs import record
 from edgel3_onnx.outputs.arrays import FORMATS, WRITERS
 from edgel3_onnx.outputs.inspect import read_metadata
 from edgel3_onnx.streaming import EmbeddingStream
+from edgel3_onnx.terminal import usable_streams
 
 __all__ = ["get_file_list", "main", "parse_args", "positive_float", "positive_int", "run"]
 
@@ -72,6 +72,7 @@ def get_file_list(input_list: Sequence[str | os.PathLike[str]]) -> list[str]:
     return found
 
 
+@usable_streams()
 def run(
     inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     output_dir: str | os.PathLike[str] | None = None,
@@ -177,23 +178,33 @@ def _paths(inputs: object) -> list[str | os.PathLike[str]]:
     return list(items)
 
 
+@usable_streams()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status: 0 all good, 1 some failed, 2 usage, 130 or 143 on a signal."""
+    if argv is None:
+        argv = sys.argv[1:]
     try:
-        with interrupt.raising_on_signals():
-            return _dispatch(parse_arguments(argv))
+        args = parse_arguments(argv)
+        with interrupt.raising_on_signals(), nullcontext() if args.quiet else showing_log():
+            return _dispatch(args)
     except interrupt.Interrupted as stop:
         print(f"{PROGRAM}: stopped by {signal.Signals(stop.signum).name}", file=sys.stderr)
         return 128 + stop.signum
     except EdgeL3ArgumentError as error:
         print(f"{PROGRAM}: error: {error}", file=sys.stderr)
         return EXIT_USAGE
+    except WeightsUnavailableError as error:
+        print(f"{PROGRAM}: error: {error.explain(with_packaged_model(argv))}", file=sys.stderr)
+        return EXIT_FAILED
     except EdgeL3Error as error:
         print(f"{PROGRAM}: error: {error}", file=sys.stderr)
         return EXIT_FAILED
     except BrokenPipeError:
         # Whoever read standard output has stopped. Python would complain about it once more when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+    except OSError as error:  # of the system itself: no directory for temporary files, standard output on a full disk
+        print(f"{PROGRAM}: error: {error}", file=sys.stderr)
         return EXIT_FAILED
 
 
@@ -208,9 +219,6 @@ def _dispatch(args: argparse.Namespace) -> int:
             return doctor.fetch(args.fetch, args.precision, not args.quiet)
         print(doctor.list_models() if args.list_models else doctor.report())
         return 0
-    if args.provider == "auto" and not args.quiet:  # says which provider it chose
-        logging.basicConfig(format=f"{PROGRAM}: %(message)s")
-        logging.getLogger("edgel3_onnx").setLevel(logging.INFO)
     arguments = {
         **vars(args),
         "sparsity": args.model_sparsity,

@@ -2,7 +2,6 @@
 
 import os
 import queue
-import sys
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ from edgel3_onnx.checks import check_choice, check_flag, check_optional_count
 from edgel3_onnx.exceptions import EdgeL3ArgumentError
 from edgel3_onnx.models import EmbeddingModel, given_or_loaded
 from edgel3_onnx.spec import RESAMPLERS
+from edgel3_onnx.terminal import shows_progress
 
 Float32 = NDArray[np.float32]
 Embedding = tuple[Float32, NDArray[np.float64]]
@@ -280,7 +280,7 @@ def embed(
     order: deque[_Signal] = deque()
     pending: deque[tuple[_Signal, Float32]] = deque()
     rows = 0
-    with tqdm(unit="window", disable=not (show_progress and sys.stderr.isatty())) as bar:
+    with tqdm(unit="window", disable=not (show_progress and shows_progress())) as bar:
         for signal, windows in ahead(_read(signals)):
             if not order or order[-1] is not signal:
                 order.append(signal)

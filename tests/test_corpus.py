@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import resource
 import signal
 import sys
 import time
@@ -15,6 +14,7 @@ import pytest
 import soundfile
 
 import golden
+from conftest import posix_only
 from edgel3_onnx import EdgeL3ArgumentError, EdgeL3Error, cli, get_embedding
 from edgel3_onnx.command import corpus
 from edgel3_onnx.outputs.inspect import read_metadata
@@ -95,6 +95,7 @@ class TestPlan:
         (task,) = corpus.plan_run([tmp_path]).tasks
         assert "no recordings" in task.problem
 
+    @posix_only
     def test_links_to_directories_are_noted(self, folder):
         (folder / "loop").symlink_to(folder)
         plan = corpus.plan_run([folder], recursive=True)
@@ -120,6 +121,7 @@ def test_processes_give_what_one_gives(folder, tmp_path, command):
     }
 
 
+@posix_only
 def test_nasty_folder(tmp_path, command):
     nasty = tmp_path / "nasty"
     good = [
@@ -216,6 +218,7 @@ class TestSkipExisting:
         assert len(list(out.rglob("*.np*"))) == 4
 
 
+@posix_only
 def test_killed_runs_are_resumed(tmp_path, command):
     for k in range(40):
         write(tmp_path / "in" / f"{k % 3}" / f"{k}.wav", 0.3 + 0.1 * (k % 30), k)
@@ -254,6 +257,7 @@ def test_killed_runs_are_resumed(tmp_path, command):
         (signal.SIGINT, 130, 2, "parquet"),
     ],
 )
+@posix_only
 def test_signals_stop_cleanly(tmp_path, command, signum, status, jobs, format):
     for k in range(30):
         write(tmp_path / "in" / f"{k:02}.wav", 6, k)
@@ -326,7 +330,10 @@ def test_a_file_that_kills_its_process_fails_alone(tmp_path, command):
 
 
 @pytest.mark.parametrize("format", ["npz", "npy", "parquet"])
+@posix_only
 def test_full_disk(tmp_path, command, format):
+    import resource
+
     write(tmp_path / "in" / "a.wav", 1)
     write(tmp_path / "in" / "b.wav", 15)
     args = ["--format", format, "-o", tmp_path / "out", "--skip-existing"]

@@ -113,6 +113,7 @@ def test_bad_loading_options_are_argument_errors(argument, value, seeded_graph):
         load_embedding_model("sea", 64, weights=seeded_graph("sea-64"), **{argument: value})
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs sched_getaffinity")
 def test_threads_default_to_the_cpus_this_process_may_use():
     assert available_cpus() == len(os.sched_getaffinity(0))
 

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -102,6 +103,27 @@ class _Parser(argparse.ArgumentParser):
         """What an abbreviation may stand for: two names of one option make it no less clear."""
         found = {id(match[0]): match for match in reversed(super()._get_option_tuples(option_string))}
         return list(found.values())
+
+
+def with_packaged_model(argv: Sequence[str]) -> str:
+    """The command line of ``argv`` for the model that comes with the package, to be copied into a shell.
+
+    An option that chooses a model and was abbreviated stays; the one at the end overrides it.
+    """
+    chosen = {"model_type", "emb_dim", "retrain_type", "model_sparsity"}
+    if parse_arguments(argv).provider == "sparse":  # which runs pruned networks only
+        chosen.add("provider")
+    options = {name: action.dest for action in _parser()._actions for name in action.option_strings}
+    kept: list[str] = []
+    words = iter(argv)
+    for word in words:
+        name, has_value, _ = word.partition("=")
+        if options.get(name) not in chosen:
+            kept.append(word)
+        elif not has_value:
+            next(words, None)
+    at = kept.index("--") if "--" in kept else len(kept)
+    return shlex.join([PROGRAM, *kept[:at], "--model-type", "micro", *kept[at:]])
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,11 +1,13 @@
 """What a run tells: a line per bad file, a progress bar, a summary, a log with one record per input."""
 
 import json
+import logging
 import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import IO, Any
@@ -14,6 +16,26 @@ from edgel3_onnx.command.arguments import PROGRAM
 from edgel3_onnx.command.corpus import display
 from edgel3_onnx.command.runner import Record
 from edgel3_onnx.exceptions import EdgeL3Error
+from edgel3_onnx.terminal import shows_progress
+
+
+class _LogHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        print(f"{PROGRAM}: {record.getMessage()}", file=sys.stderr)
+
+
+@contextmanager
+def showing_log() -> Iterator[None]:
+    """Write what the package logs to standard error: what is fetched from where, which provider ``auto`` takes."""
+    logger, handler = logging.getLogger("edgel3_onnx"), _LogHandler()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 @dataclass(frozen=True)
@@ -74,7 +96,7 @@ class Reporter:
         self._log: IO[str] | None = _open_text(path) if path else None
         self._log_path = path
         self._log_failed = False
-        shown = show_bar and not quiet and sys.stderr.isatty()
+        shown = show_bar and not quiet and shows_progress()
         self._bar: Any = tqdm(total=total, unit="file", disable=not shown)
         self._counts: Counter[str] = Counter()
         self._audio_seconds = 0.0
