@@ -86,12 +86,12 @@ def test_every_published_variant_converts(name, tmp_path):
 
     model = onnx.load_model_from_string(graph)
     onnx.checker.check_model(model, full_check=True)
-    metadata = read_metadata(model)
-    assert metadata["variant"] == name
-    assert metadata["source"] == {"file": variant.file, "sha256": digest}
-    assert metadata["exporter"] == edgel3_onnx.__version__
+    metadata = read_metadata(model, "x")
+    assert metadata.variant == name
+    assert (metadata.source_file, metadata.source_sha256) == (variant.file, digest)
+    assert metadata.exporter == edgel3_onnx.__version__
     kernels = [a for a in constant_arrays(model.graph).values() if a.ndim == 4]
-    assert [k.shape[0] for k in kernels] == list(network.filters) == metadata["filters"]
+    assert [k.shape[0] for k in kernels] == list(network.filters) == metadata.filters
     zeros = sum((k == 0).sum() for k in kernels) / sum(k.size for k in kernels)
     assert zeros == pytest.approx(share, abs=2e-3)
 
@@ -165,7 +165,7 @@ def test_dead_channels_are_removed_without_a_trace(h5, monkeypatch):
 def _filters(graph):
     import onnx
 
-    return read_metadata(onnx.load_model_from_string(graph))["filters"]
+    return read_metadata(onnx.load_model_from_string(graph), "x").filters
 
 
 def test_a_convolution_keeps_a_channel_even_if_all_are_dead():
@@ -291,13 +291,11 @@ def test_command_line_writes_the_graph(h5, tmp_path):
     assert main([str(source), str(output), "--model-type", "sea", "--emb-dim", "64"]) == 0
     import onnx
 
-    metadata = read_metadata(onnx.load(output))
-    assert metadata["variant"] is None
-    assert metadata["source"] == {
-        "file": "own.h5.gz",
-        "sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
-    }
-    assert metadata["frontend"] == json.loads(json.dumps(FRONTENDS["sea"].__dict__))
+    metadata = read_metadata(onnx.load(output), "x")
+    assert metadata.variant is None
+    assert metadata.source_file == "own.h5.gz"
+    assert metadata.source_sha256 == hashlib.sha256(source.read_bytes()).hexdigest()
+    assert metadata.frontend == FRONTENDS["sea"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["made.h5", "out.onnx", "own.h5.gz"]
 
 

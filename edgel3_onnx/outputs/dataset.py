@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from edgel3_onnx.atomic import PartialFile, cannot_be_written
 from edgel3_onnx.exceptions import EdgeL3Error
-from edgel3_onnx.outputs.arrays import Metadata
+
+Metadata = dict[str, Any]
 
 _KEY = b"edgel3_onnx"  # of a part's metadata; its value is a JSON list, one record per recording
 _GROUP_ROWS = 16384  # rows of a row group, about
