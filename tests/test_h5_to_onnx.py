@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import re
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from edgel3_onnx.export.convert import graph as graph_module
 from edgel3_onnx.export.convert.compact import constant_arrays
 from edgel3_onnx.export.convert.graph import read_metadata
 from edgel3_onnx.export.convert.h5_to_onnx import convert, decompress, main
+from edgel3_onnx.export.convert.hdf5 import read_weights
 from edgel3_onnx.frontend import log_mel
 from edgel3_onnx.spec import FRONTENDS, NETWORKS
 from edgel3_onnx.store.registry import variants
@@ -244,6 +246,55 @@ def test_unfit_weights_are_refused_by_layer(h5, edit, message):
 def test_weights_of_another_front_end_are_refused_at_the_first_layer(h5):
     with pytest.raises(EdgeL3Error, match=r"layer 1, 'melspectrogram_2', does not fit: expected front end of shape"):
         convert(h5(network="sparse"), SEA, **NAMES)
+
+
+def _hamming(file):
+    for index in (0, 1):
+        kernels = file["melspectrogram_2"]["melspectrogram_2"][f"w{index}:0"]
+        samples = np.arange(kernels.shape[0])
+        hann, hamming = (a - (1 - a) * np.cos(2 * np.pi * samples / len(samples)) for a in (0.5, 0.54))
+        ratio = np.where(hann > 0, hamming / np.where(hann > 0, hann, 1), 0)
+        kernels[...] = (kernels[()] * ratio.reshape(-1, 1, 1, 1)).astype(np.float32)
+
+
+def _scaled_band(file):
+    bands = file["melspectrogram_2"]["melspectrogram_2"]["w2:0"]
+    bands[:, 20] = bands[:, 20] * 1.001
+
+
+def _one_kernel_value(file):
+    kernels = file["melspectrogram_2"]["melspectrogram_2"]["w1:0"]
+    kernels[517, 0, 0, 300] = kernels[517, 0, 0, 300] + 1e-5
+
+
+@pytest.mark.parametrize(
+    ("edit", "matrix", "least", "most"),
+    [
+        (_hamming, "real DFT kernels", 0.04, 0.08),
+        (_scaled_band, "mel bands", 1e-4, 1e-3),
+        (_one_kernel_value, "imaginary DFT kernels", 0.9e-5, 1.1e-5),
+    ],
+)
+def test_weights_made_for_another_front_end_are_refused_by_how_much_it_differs(h5, edit, matrix, least, most):
+    message = (
+        r"^weights\.h5: layer 1, 'melspectrogram_2' \(front end\): made for another front end: its ([a-zDFT ]+) differ "
+        r"from those of 'sea' by (\S+) of the largest value \(allowed: 1e-06\)$"
+    )
+    with pytest.raises(EdgeL3Error, match=message) as caught:
+        convert(h5(edit), SEA, **NAMES)
+    found, difference = re.match(message, str(caught.value)).groups()
+    assert found == matrix and least <= float(difference) <= most
+
+
+def test_front_ends_of_published_and_synthetic_files_are_this_package_s(reference):
+    files = {
+        "published/edgel3_sea_ust_audio_emb_64.h5.gz": "sea-64",
+        "synthetic/edgel3_sea_ust_audio_emb_128.h5.gz": "sea-128",
+        "synthetic/edgel3_ft_audio_sparsity_95.45.h5.gz": "sparse",
+    }
+    for file, network in files.items():
+        data = decompress((reference / file).read_bytes(), file)
+        assert len(read_weights(data, NETWORKS[network], file).convs) == 8
 
 
 def test_weights_of_another_size_are_refused_at_the_first_layer_that_differs(h5):

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.export.convert.graph import parse, read_metadata, serialise, write_metadata
+from edgel3_onnx.export.convert.kernels import mel_bands
 from edgel3_onnx.spec import FrontEndSpec
 
 # Bits that coarse (matrix, data) keep, of the largest value possible. A sum of the first stage is up to N1 / 2 <= 2^5
@@ -223,19 +224,3 @@ def _level(front_end: _Builder, mel_power: str, spec: FrontEndSpec, image: str) 
     level = front_end("Mul", front_end("Log", floored), front_end.constant(10 / np.log(10), np.float32))
     relative = front_end("Sub", level, front_end("ReduceMax", level, axes=[1, 2, 3], keepdims=1))
     front_end("Max", relative, front_end.constant(-spec.top_db, np.float32), to=image)
-
-
-def mel_bands(spec: FrontEndSpec) -> npt.NDArray[np.float64]:
-    """Triangular filters, float64 (n_fft // 2 + 1, n_mels), from power spectrum to mel bands.
-
-    Source: HTK book, section 5.6 (mel(f) = 2595 log10(1 + f / 700)); Slaney, Auditory Toolbox (area
-    normalisation).
-    """
-    nyquist = spec.sample_rate / 2  # Hz
-    mels = np.linspace(0, 2595 * np.log10(1 + nyquist / 700), spec.n_mels + 2)
-    edges = 700 * (10 ** (mels / 2595) - 1)  # Hz
-    frequencies = np.linspace(0, nyquist, spec.n_fft // 2 + 1)[:, None]
-    low, centre, high = edges[:-2], edges[1:-1], edges[2:]
-    rising, falling = (frequencies - low) / (centre - low), (high - frequencies) / (high - centre)
-    triangles: npt.NDArray[np.float64] = np.maximum(0, np.minimum(rising, falling)) * 2 / (high - low)
-    return triangles
