@@ -62,7 +62,13 @@ def test_published_flags(recording, command, tmp_path, sea64):
 def test_defaults_are_the_published_ones():
     args = parse_arguments(["x.wav"])
     assert (args.model_type, args.emb_dim, args.retrain_type, args.model_sparsity) == ("sparse", 128, "ft", 95.45)
-    assert (args.center, args.hop_size, args.output_dir, args.suffix, args.quiet) == (True, 0.1, None, None, False)
+    assert (args.no_centering, args.hop_size, args.output_dir, args.suffix, args.quiet) == (
+        False,
+        0.1,
+        None,
+        None,
+        False,
+    )
     assert (args.provider, args.resampler, args.precision, args.jobs) == ("cpu", "kaiser_best", "fp32", 1)
 
 
@@ -70,9 +76,9 @@ def test_help_and_version(command):
     done = command("--help", with_model=False)
     assert done.returncode == 0 and done.stderr == ""
     flags = (
-        "--output --output-dir -o --suffix -x --model-type --emb-dim --retrain-type --model-sparsity -sp "
+        "--output --output-dir -o --suffix -x --model-type -mtype --emb-dim -e --retrain-type --model-sparsity -sp "
         "--no-centering -n --hop-size -t --quiet -q --provider --weights --precision --batch-size --threads "
-        "--resampler --provider-option --fast-math --version --list-models --fetch --doctor --inspect --recursive "
+        "--resampler --provider-option --version --list-models --fetch --doctor --inspect --recursive "
         "--jobs --skip-existing --overwrite --dry-run --report --format --rate --pcm"
     )
     words = done.stdout.replace(",", " ").split()
@@ -101,6 +107,18 @@ def test_help_and_version(command):
         (["-", "--format", "parquet", "-o", "x"], "npz or npy"),
         (["x.wav", "--doctor"], "go alone"),
         (["x.wav", "--suffix", "a/b"], "suffix"),
+        (["-", "-o", "x"], "--output has no effect with lines on standard output: add --format npz or npy"),
+        (["-", "--suffix", "x"], "--suffix has no effect with lines"),
+        (["-", "--report", "x"], "--report has no effect with standard input"),
+        (["-", "--jobs", "2"], "--jobs has no effect with standard input"),
+        (["-", "--skip-existing"], "has no effect with standard input"),
+        (["-", "--format", "npz", "--dry-run"], "--dry-run has no effect with standard input"),
+        (["--doctor", "--format", "npy"], "--format has no effect with --doctor"),
+        (["--fetch", "sea-64", "--jobs", "2"], "--jobs has no effect with --fetch"),
+        (["--list-models", "-r"], "--recursive has no effect with --list-models"),
+        (["--inspect", "x.npz", "--provider", "cuda"], "--provider has no effect with --inspect"),
+        (["x.wav", "--format", "parquet", "-o", "y", "-x", "s"], "--suffix has no effect with a parquet dataset"),
+        (["x.wav", "--re"], "ambiguous option"),
         (["x.wav", "--weights", "no.h5"], "no.h5"),
     ],
 )

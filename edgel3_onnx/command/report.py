@@ -15,7 +15,7 @@ from typing import IO, Any
 from edgel3_onnx.command.arguments import PROGRAM
 from edgel3_onnx.command.corpus import display
 from edgel3_onnx.command.runner import Record
-from edgel3_onnx.outputs.arrays import open_text
+from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.terminal import shows_progress
 
 
@@ -93,7 +93,7 @@ class Reporter:
         from tqdm import tqdm
 
         self._quiet = quiet
-        self._log: IO[str] | None = open_text(path) if path else None
+        self._log: IO[str] | None = _open_text(path) if path else None
         self._log_path = path
         self._log_failed = False
         shown = show_bar and not quiet and shows_progress()
@@ -112,8 +112,7 @@ class Reporter:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._bar.close()
-        never_began = error is not None and not self._counts
-        if not self._quiet and not never_began:
+        if not self._quiet and (error is None or self._counts):  # else the run never began
             self._say(str(self.summary()))
         if self._log is not None:
             self._log.close()
@@ -147,3 +146,10 @@ class Reporter:
 
     def _say(self, message: str) -> None:
         self._bar.write(f"{PROGRAM}: {message}", file=sys.stderr)
+
+
+def _open_text(path: str | os.PathLike[str]) -> IO[str]:
+    try:
+        return open(path, "w", encoding="utf-8")
+    except OSError as error:
+        raise EdgeL3Error(f"{os.fspath(path)}: cannot be written ({error.strerror or error})") from error

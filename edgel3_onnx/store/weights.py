@@ -186,8 +186,8 @@ def _checked_precision(graph: bytes, network_name: str, source_file: str) -> str
         from edgel3_onnx.export.convert.graph import parse, read_metadata
 
         check_graph(graph, NETWORKS[network_name], source_file)
-        metadata = read_metadata(parse(graph, source_file)) or {}
-        return str(metadata.get("precision", "fp32"))
+        metadata = read_metadata(parse(graph, source_file), source_file)
+        return metadata.precision if metadata else "fp32"
 
 
 @contextmanager
