@@ -6,6 +6,7 @@
 #ifndef EDGEL3_KERNELS_H
 #define EDGEL3_KERNELS_H
 
+#include "cpu.h"
 #include "frontend.h"
 
 #if defined(__GNUC__) || defined(__clang__)
@@ -66,10 +67,11 @@ typedef struct {
 #define TAPS_MULTIPLE 16
 
 extern const kernels kernels_baseline;
-#if (defined(__GNUC__) || defined(__clang__)) && defined(__x86_64__)
-#define HAVE_X86_LEVELS
-extern const kernels kernels_avx2;
-extern const kernels kernels_avx512;
+#ifdef HAVE_X86_LEVELS
+extern const kernels kernels_avx2, kernels_avx512;
+#endif
+#ifdef HAVE_NEON_LEVEL
+extern const kernels kernels_neon;
 #endif
 
 /* The level at an index of frontend_level_name. */

@@ -1,4 +1,4 @@
-/* The level that every machine has: SSE2 on x86-64, NEON on aarch64, plain scalars elsewhere. */
+/* The level that every machine has: the vectors of the compiler, or plain scalars where it has none. */
 #include "kernels.h"
 
 #include <string.h>
@@ -22,18 +22,10 @@ typedef float fvec;
 
 #define KEEP(a) (void)0
 
-#ifdef __aarch64__
-#include <arm_neon.h>
-#define LEVEL_NAME "neon"
-#define FMA(a, b, c) vfmaq_f64(c, a, b)
-#define FNMA(a, b, c) vfmsq_f64(c, a, b)
-#define FLOAT_FMA(a, b, c) vfmaq_f32(c, a, b)
-#else
 #define LEVEL_NAME "baseline"
 #define FMA(a, b, c) ((a) * (b) + (c))
 #define FNMA(a, b, c) ((c) - (a) * (b))
 #define FLOAT_FMA(a, b, c) ((a) * (b) + (c))
-#endif
 
 /* Eight samples of every frame, from sample at on: samples[i] holds sample at + i of all frames. */
 INLINE TARGET void load_samples(const float *const *frames, int at, vec *samples)
