@@ -9,23 +9,19 @@
 #if defined(__GNUC__) || defined(__clang__)
 typedef double vec __attribute__((vector_size(16), may_alias));
 typedef uint64_t uvec __attribute__((vector_size(16)));
-typedef float fvec __attribute__((vector_size(16)));
 #define LANES 2
-#define FLOAT_LANES 4
 #else
 typedef double vec;
 typedef uint64_t uvec;
-typedef float fvec;
 #define LANES 1
-#define FLOAT_LANES 1
 #endif
 
+#define OUTPUTS 1
 #define KEEP(a) (void)0
 
 #define LEVEL_NAME "baseline"
 #define FMA(a, b, c) ((a) * (b) + (c))
 #define FNMA(a, b, c) ((c) - (a) * (b))
-#define FLOAT_FMA(a, b, c) ((a) * (b) + (c))
 
 /* Eight samples of every frame, from sample at on: samples[i] holds sample at + i of all frames. */
 INLINE TARGET void load_samples(const float *const *frames, int at, vec *samples)
@@ -58,14 +54,15 @@ INLINE void store_as_floats(float *to, vec value)
 }
 #define STORE_AS_FLOATS store_as_floats
 
-INLINE float sum_lanes(fvec a)
+INLINE double sum_parts(const vec *parts)
 {
-    float lanes[FLOAT_LANES], sum = 0.0f;
-    memcpy(lanes, &a, sizeof lanes);
-    for (int lane = 0; lane < FLOAT_LANES; lane++)
-        sum += lanes[lane];
-    return sum;
+    double sums[8];
+    memcpy(sums, parts, sizeof sums);
+    for (int half = 4; half; half /= 2)
+        for (int i = 0; i < half; i++)
+            sums[i] += sums[i + half];
+    return sums[0];
 }
-#define SUM_LANES sum_lanes
+#define SUM_PARTS sum_parts
 
 #include "kernels_body.h"

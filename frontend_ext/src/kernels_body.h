@@ -1,8 +1,10 @@
 /* The kernels, written once. The including file gives
  *   TARGET (attribute of every function), KERNELS (the table to define), LEVEL_NAME,
- *   vec of LANES doubles, uvec of LANES uint64_t, fvec of FLOAT_LANES floats,
- *   FMA = a * b + c, FNMA = c - a * b, FLOAT_FMA, MAXIMUM, STORE_AS_FLOATS, SUM_LANES, load_samples,
- *   KEEP = makes a fvec stay in a register (gcc would rather load it again for each use).
+ *   vec of LANES doubles, uvec of LANES uint64_t,
+ *   FMA = a * b + c, FNMA = c - a * b, MAXIMUM, STORE_AS_FLOATS, load_samples,
+ *   OUTPUTS = how many outputs of a resampler have their sums in registers together,
+ *   SUM_PARTS = the sum of the eight doubles of an array of vectors: i and i + 4, then i and i + 2, then both,
+ *   KEEP = makes a vec stay in a register (gcc would rather load it again for each use).
  */
 #include <string.h>
 
@@ -316,69 +318,69 @@ TARGET static void normalise_kernel(float *values, int64_t n, float range)
     }
 }
 
-INLINE TARGET fvec load_floats(const float *from)
+#define PARTS (TAPS_MULTIPLE / LANES) /* vectors that hold the partial sums of one output */
+
+INLINE TARGET vec load_unaligned(const double *from)
 {
-    fvec value;
+    vec value;
     memcpy(&value, from, sizeof value);
     return value;
 }
 
-INLINE TARGET fvec blended(const float *base, const float *slope, float amount, int i)
+/* The products of one wing of count outputs, added to their eight partial sums each: whatever the level, partial sum i
+ * takes taps i, i + 8 and so on. */
+INLINE TARGET void add_wing(vec sums[][PARTS], const double *taps, const double *slope, int reach,
+                            const double *const *x, const double *amounts, const int count)
 {
-    return FLOAT_FMA(load_floats(slope + i), amount - (fvec){0}, load_floats(base + i));
+    vec base[OUTPUTS][PARTS] = {{{0}}}, growth[OUTPUTS][PARTS] = {{{0}}};
+    for (int i = 0; i < reach; i += TAPS_MULTIPLE)
+        UNROLL
+        for (int part = 0; part < PARTS; part++) {
+            int at = i + part * LANES;
+            vec tap = *(const vec *)(taps + at), rise = *(const vec *)(slope + at);
+            UNROLL
+            for (int k = 0; k < count; k++) {
+                vec value = load_unaligned(x[k] + at);
+                KEEP(value);
+                base[k][part] = FMA(tap, value, base[k][part]);
+                growth[k][part] = FMA(rise, value, growth[k][part]);
+            }
+        }
+    UNROLL
+    for (int k = 0; k < count; k++)
+        UNROLL
+        for (int part = 0; part < PARTS; part++)
+            sums[k][part] += FMA(growth[k][part], broadcast(amounts[k]), base[k][part]);
 }
 
-TARGET static float dot_kernel(const float *taps, const float *x, int n)
+INLINE TARGET void interpolate_some(const tap_rows *rows, int reach, const double *samples, const located *which,
+                                    float *outputs, const int count)
 {
-    fvec sum = {0};
-    for (int i = 0; i < n; i += FLOAT_LANES)
-        sum = FLOAT_FMA(load_floats(taps + i), load_floats(x + i), sum);
-    return SUM_LANES(sum);
-}
-
-TARGET static void dot_pairs_kernel(const float *even, const float *odd, const float *const *x, int n, float *dots)
-{
-    const float *x0 = x[0], *x1 = x[1], *x2 = x[2], *x3 = x[3];
-    fvec even0 = {0}, even1 = {0}, even2 = {0}, even3 = {0}, odd0 = {0}, odd1 = {0}, odd2 = {0}, odd3 = {0};
-    for (int i = 0; i < n; i += FLOAT_LANES) {
-        fvec a = load_floats(even + i), b = load_floats(odd + i), value;
-#define STEP(k)                             \
-    value = load_floats(x##k + i);          \
-    KEEP(value);                            \
-    even##k = FLOAT_FMA(a, value, even##k); \
-    odd##k = FLOAT_FMA(b, value, odd##k);
-        STEP(0)
-        STEP(1)
-        STEP(2)
-        STEP(3)
-#undef STEP
+    vec sums[OUTPUTS][PARTS] = {{{0}}};
+    const double *left[OUTPUTS], *right[OUTPUTS];
+    double left_amounts[OUTPUTS], right_amounts[OUTPUTS];
+    UNROLL
+    for (int k = 0; k < count; k++) {
+        left[k] = samples + which[k].at;
+        right[k] = left[k] + reach;
+        left_amounts[k] = which[k].left_amount;
+        right_amounts[k] = which[k].right_amount;
     }
-    dots[0] = SUM_LANES(even0), dots[1] = SUM_LANES(odd0);
-    dots[2] = SUM_LANES(even1), dots[3] = SUM_LANES(odd1);
-    dots[4] = SUM_LANES(even2), dots[5] = SUM_LANES(odd2);
-    dots[6] = SUM_LANES(even3), dots[7] = SUM_LANES(odd3);
+    add_wing(sums, rows->left, rows->left_slope, reach, left, left_amounts, count);
+    add_wing(sums, rows->right, rows->right_slope, reach, right, right_amounts, count);
+    UNROLL
+    for (int k = 0; k < count; k++)
+        outputs[which[k].to] = (float)SUM_PARTS(sums[k]);
 }
 
-TARGET static void blend_kernel(const float *base, const float *slope, float amount, float *taps, int n)
+TARGET static void interpolate_kernel(const tap_rows *rows, int reach, const double *samples, const located *which,
+                                      int count, float *outputs)
 {
-    for (int i = 0; i < n; i += FLOAT_LANES) {
-        fvec value = blended(base, slope, amount, i);
-        memcpy(taps + i, &value, sizeof value);
-    }
+    int k = 0;
+    for (; k + OUTPUTS <= count; k += OUTPUTS)
+        interpolate_some(rows, reach, samples, which + k, outputs, OUTPUTS);
+    for (; k < count; k++)
+        interpolate_some(rows, reach, samples, which + k, outputs, 1);
 }
 
-TARGET static float blend_dot_kernel(const float *base, const float *slope, float amount, const float *x, int n)
-{
-    fvec low = {0}, high = {0};
-    int i = 0;
-    for (; i + 2 * FLOAT_LANES <= n; i += 2 * FLOAT_LANES) {
-        low = FLOAT_FMA(blended(base, slope, amount, i), load_floats(x + i), low);
-        high = FLOAT_FMA(blended(base, slope, amount, i + FLOAT_LANES), load_floats(x + i + FLOAT_LANES), high);
-    }
-    if (i < n)
-        low = FLOAT_FMA(blended(base, slope, amount, i), load_floats(x + i), low);
-    return SUM_LANES(low + high);
-}
-
-const kernels KERNELS = {LEVEL_NAME,  LANES,        decibels_kernel, normalise_kernel,
-                         dot_kernel,  dot_pairs_kernel, blend_kernel, blend_dot_kernel};
+const kernels KERNELS = {LEVEL_NAME, LANES, decibels_kernel, normalise_kernel, interpolate_kernel};

@@ -1,4 +1,4 @@
-/* NEON of aarch64: two doubles, four floats. */
+/* NEON of aarch64: two doubles. */
 #include "kernels.h"
 
 #ifdef HAVE_NEON_LEVEL
@@ -8,16 +8,13 @@
 #define KERNELS kernels_neon
 #define LEVEL_NAME "neon"
 typedef double vec __attribute__((vector_size(16), may_alias));
-typedef float32x4_t fvec;
 typedef uint64x2_t uvec;
 #define LANES 2
-#define FLOAT_LANES 4
+#define OUTPUTS 2
 #define FMA(a, b, c) vfmaq_f64(c, a, b)
 #define FNMA(a, b, c) vfmsq_f64(c, a, b)
-#define FLOAT_FMA(a, b, c) vfmaq_f32(c, a, b)
 #define KEEP(a) __asm__("" : "+w"(a))
 #define MAXIMUM(a, b) vmaxq_f64(a, b)
-#define SUM_LANES(a) vaddvq_f32(a)
 #define STORE_AS_FLOATS(to, value) vst1_f32(to, vcvt_f32_f64(value))
 
 /* Eight samples of both frames, from sample at on: samples[i] holds sample at + i of both. */
@@ -32,6 +29,13 @@ INLINE TARGET void load_samples(const float *const *frames, int at, vec *samples
         samples[half + 3] = vcvt_high_f64_f32(high);
     }
 }
+
+INLINE TARGET double sum_parts(const vec *parts)
+{
+    vec two = (parts[0] + parts[2]) + (parts[1] + parts[3]);
+    return vaddvq_f64(two);
+}
+#define SUM_PARTS sum_parts
 
 #include "kernels_body.h"
 #endif
