@@ -31,6 +31,7 @@
 #define ROW_STRIDE (ROW + 1)
 #define MAX_RADIX 16
 #define MAX_LANES 8
+#define MAX_OUTPUTS 8 /* of a resampler, whose sums are in registers together */
 
 /* Work space of the decibels kernel, in doubles per lane: the rows, then the power spectrum. */
 #define WORK_PER_LANE(radix) (2 * (radix) * ROW_STRIDE + (radix) * ROW + 1)

@@ -10,7 +10,7 @@
 typedef __m256d vec;
 typedef uint64_t uvec __attribute__((vector_size(32)));
 #define LANES 4
-#define OUTPUTS 2
+#define OUTPUTS 4
 #define FMA(a, b, c) _mm256_fmadd_pd(a, b, c)
 #define FNMA(a, b, c) _mm256_fnmadd_pd(a, b, c)
 #define KEEP(a) __asm__("" : "+x"(a))

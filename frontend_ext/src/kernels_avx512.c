@@ -10,7 +10,7 @@
 typedef __m512d vec;
 typedef uint64_t uvec __attribute__((vector_size(64)));
 #define LANES 8
-#define OUTPUTS 4
+#define OUTPUTS 8
 #define FMA(a, b, c) _mm512_fmadd_pd(a, b, c)
 #define FNMA(a, b, c) _mm512_fnmadd_pd(a, b, c)
 #define KEEP(a) __asm__("" : "+v"(a))

@@ -16,7 +16,7 @@ typedef uint64_t uvec;
 #define LANES 1
 #endif
 
-#define OUTPUTS 1
+#define OUTPUTS 4
 #define KEEP(a) (void)0
 
 #define LEVEL_NAME "baseline"

@@ -327,60 +327,63 @@ INLINE TARGET vec load_unaligned(const double *from)
     return value;
 }
 
-/* The products of one wing of count outputs, added to their eight partial sums each: whatever the level, partial sum i
- * takes taps i, i + 8 and so on. */
-INLINE TARGET void add_wing(vec sums[][PARTS], const double *taps, const double *slope, int reach,
-                            const double *const *x, const double *amounts, const int count)
+/* The products of one wing with the samples of count outputs, as partial sums of taps and of their slopes: whatever the
+ * level, the first of eight takes taps 0, 8, 16 and so on. */
+INLINE TARGET void sum_wing(const double *taps, const double *slope, int reach, const double *const *x, int count,
+                            vec sums[][PARTS], vec growth[][PARTS])
 {
-    vec base[OUTPUTS][PARTS] = {{{0}}}, growth[OUTPUTS][PARTS] = {{{0}}};
-    for (int i = 0; i < reach; i += TAPS_MULTIPLE)
-        UNROLL
-        for (int part = 0; part < PARTS; part++) {
-            int at = i + part * LANES;
-            vec tap = *(const vec *)(taps + at), rise = *(const vec *)(slope + at);
+    for (int part = 0; part < PARTS; part++) {
+        vec sum[MAX_OUTPUTS] = {{0}}, more[MAX_OUTPUTS] = {{0}};
+        for (int i = part * LANES; i < reach; i += TAPS_MULTIPLE) {
+            vec tap = *(const vec *)(taps + i), rise = *(const vec *)(slope + i);
             UNROLL
             for (int k = 0; k < count; k++) {
-                vec value = load_unaligned(x[k] + at);
+                vec value = load_unaligned(x[k] + i);
                 KEEP(value);
-                base[k][part] = FMA(tap, value, base[k][part]);
-                growth[k][part] = FMA(rise, value, growth[k][part]);
+                sum[k] = FMA(tap, value, sum[k]);
+                more[k] = FMA(rise, value, more[k]);
             }
         }
-    UNROLL
-    for (int k = 0; k < count; k++)
         UNROLL
-        for (int part = 0; part < PARTS; part++)
-            sums[k][part] += FMA(growth[k][part], broadcast(amounts[k]), base[k][part]);
+        for (int k = 0; k < count; k++)
+            sums[k][part] = sum[k], growth[k][part] = more[k];
+    }
 }
 
 INLINE TARGET void interpolate_some(const tap_rows *rows, int reach, const double *samples, const located *which,
-                                    float *outputs, const int count)
+                                    float *outputs, int count)
 {
-    vec sums[OUTPUTS][PARTS] = {{{0}}};
-    const double *left[OUTPUTS], *right[OUTPUTS];
-    double left_amounts[OUTPUTS], right_amounts[OUTPUTS];
+    const double *left[MAX_OUTPUTS], *right[MAX_OUTPUTS];
+    vec sums[2][MAX_OUTPUTS][PARTS], growth[2][MAX_OUTPUTS][PARTS];
     UNROLL
     for (int k = 0; k < count; k++) {
         left[k] = samples + which[k].at;
         right[k] = left[k] + reach;
-        left_amounts[k] = which[k].left_amount;
-        right_amounts[k] = which[k].right_amount;
     }
-    add_wing(sums, rows->left, rows->left_slope, reach, left, left_amounts, count);
-    add_wing(sums, rows->right, rows->right_slope, reach, right, right_amounts, count);
-    UNROLL
-    for (int k = 0; k < count; k++)
-        outputs[which[k].to] = (float)SUM_PARTS(sums[k]);
+    sum_wing(rows->left, rows->left_slope, reach, left, count, sums[0], growth[0]);
+    sum_wing(rows->right, rows->right_slope, reach, right, count, sums[1], growth[1]);
+    for (int k = 0; k < count; k++) {
+        vec left_amount = broadcast(which[k].left_amount), right_amount = broadcast(which[k].right_amount);
+        vec total[PARTS];
+        UNROLL
+        for (int part = 0; part < PARTS; part++)
+            total[part] = FMA(growth[0][k][part], left_amount, sums[0][k][part]) +
+                          FMA(growth[1][k][part], right_amount, sums[1][k][part]);
+        outputs[which[k].to] = (float)SUM_PARTS(total);
+    }
 }
 
 TARGET static void interpolate_kernel(const tap_rows *rows, int reach, const double *samples, const located *which,
                                       int count, float *outputs)
 {
-    int k = 0;
-    for (; k + OUTPUTS <= count; k += OUTPUTS)
-        interpolate_some(rows, reach, samples, which + k, outputs, OUTPUTS);
-    for (; k < count; k++)
-        interpolate_some(rows, reach, samples, which + k, outputs, 1);
+    for (; count >= OUTPUTS; count -= OUTPUTS, which += OUTPUTS)
+        interpolate_some(rows, reach, samples, which, outputs, OUTPUTS);
+    for (; count >= 4; count -= 4, which += 4)
+        interpolate_some(rows, reach, samples, which, outputs, 4);
+    for (; count >= 2; count -= 2, which += 2)
+        interpolate_some(rows, reach, samples, which, outputs, 2);
+    if (count)
+        interpolate_some(rows, reach, samples, which, outputs, 1);
 }
 
 const kernels KERNELS = {LEVEL_NAME, LANES, decibels_kernel, normalise_kernel, interpolate_kernel};

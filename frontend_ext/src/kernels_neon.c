@@ -10,7 +10,7 @@
 typedef double vec __attribute__((vector_size(16), may_alias));
 typedef uint64x2_t uvec;
 #define LANES 2
-#define OUTPUTS 2
+#define OUTPUTS 8
 #define FMA(a, b, c) vfmaq_f64(c, a, b)
 #define FNMA(a, b, c) vfmsq_f64(c, a, b)
 #define KEEP(a) __asm__("" : "+w"(a))
