@@ -78,7 +78,7 @@ typedef struct {
 
     /* Makes count outputs of a resampler that have their rows of taps in common: samples[at] begins what an output
      * reads, reach samples for each wing, and outputs[to] takes it. */
-    void (*interpolate)(const tap_rows *rows, int reach, const double *samples, const located *which, int count,
+    void (*interpolate)(const tap_rows *rows, int reach, const float *samples, const located *which, int count,
                         float *outputs);
 } kernels;
 

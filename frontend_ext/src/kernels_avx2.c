@@ -15,6 +15,7 @@ typedef uint64_t uvec __attribute__((vector_size(32)));
 #define FNMA(a, b, c) _mm256_fnmadd_pd(a, b, c)
 #define KEEP(a) __asm__("" : "+x"(a))
 #define MAXIMUM(a, b) _mm256_max_pd(a, b)
+#define LOAD_AS_DOUBLES(from) _mm256_cvtps_pd(_mm_loadu_ps(from))
 #define STORE_AS_FLOATS(to, value) _mm_storeu_ps(to, _mm256_cvtpd_ps(value))
 
 /* Eight samples of every frame, from sample at on: samples[i] holds sample at + i of all frames. */

@@ -15,6 +15,7 @@ typedef uint64_t uvec __attribute__((vector_size(64)));
 #define FNMA(a, b, c) _mm512_fnmadd_pd(a, b, c)
 #define KEEP(a) __asm__("" : "+v"(a))
 #define MAXIMUM(a, b) _mm512_max_pd(a, b)
+#define LOAD_AS_DOUBLES(from) _mm512_cvtps_pd(_mm256_loadu_ps(from))
 #define STORE_AS_FLOATS(to, value) _mm256_storeu_ps(to, _mm512_cvtpd_ps(value))
 
 /* Four samples of lanes l and l + 4, side by side. */

@@ -45,6 +45,17 @@ INLINE vec maximum(vec a, vec b)
 }
 #define MAXIMUM maximum
 
+INLINE vec load_as_doubles(const float *from)
+{
+    double values[LANES];
+    vec value;
+    for (int lane = 0; lane < LANES; lane++)
+        values[lane] = from[lane];
+    memcpy(&value, values, sizeof value);
+    return value;
+}
+#define LOAD_AS_DOUBLES load_as_doubles
+
 INLINE void store_as_floats(float *to, vec value)
 {
     double values[LANES];

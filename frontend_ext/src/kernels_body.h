@@ -1,7 +1,7 @@
 /* The kernels, written once. The including file gives
  *   TARGET (attribute of every function), KERNELS (the table to define), LEVEL_NAME,
  *   vec of LANES doubles, uvec of LANES uint64_t,
- *   FMA = a * b + c, FNMA = c - a * b, MAXIMUM, STORE_AS_FLOATS, load_samples,
+ *   FMA = a * b + c, FNMA = c - a * b, MAXIMUM, LOAD_AS_DOUBLES, STORE_AS_FLOATS, load_samples,
  *   OUTPUTS = how many outputs of a resampler have their sums in registers together,
  *   SUM_PARTS = the sum of the eight doubles of an array of vectors: i and i + 4, then i and i + 2, then both,
  *   KEEP = makes a vec stay in a register (gcc would rather load it again for each use).
@@ -320,16 +320,9 @@ TARGET static void normalise_kernel(float *values, int64_t n, float range)
 
 #define PARTS (TAPS_MULTIPLE / LANES) /* vectors that hold the partial sums of one output */
 
-INLINE TARGET vec load_unaligned(const double *from)
-{
-    vec value;
-    memcpy(&value, from, sizeof value);
-    return value;
-}
-
 /* The products of one wing with the samples of count outputs, as partial sums of taps and of their slopes: whatever the
  * level, the first of eight takes taps 0, 8, 16 and so on. */
-INLINE TARGET void sum_wing(const double *taps, const double *slope, int reach, const double *const *x, int count,
+INLINE TARGET void sum_wing(const double *taps, const double *slope, int reach, const float *const *x, int count,
                             vec sums[][PARTS], vec growth[][PARTS])
 {
     for (int part = 0; part < PARTS; part++) {
@@ -338,7 +331,7 @@ INLINE TARGET void sum_wing(const double *taps, const double *slope, int reach, 
             vec tap = *(const vec *)(taps + i), rise = *(const vec *)(slope + i);
             UNROLL
             for (int k = 0; k < count; k++) {
-                vec value = load_unaligned(x[k] + i);
+                vec value = LOAD_AS_DOUBLES(x[k] + i);
                 KEEP(value);
                 sum[k] = FMA(tap, value, sum[k]);
                 more[k] = FMA(rise, value, more[k]);
@@ -350,10 +343,10 @@ INLINE TARGET void sum_wing(const double *taps, const double *slope, int reach, 
     }
 }
 
-INLINE TARGET void interpolate_some(const tap_rows *rows, int reach, const double *samples, const located *which,
+INLINE TARGET void interpolate_some(const tap_rows *rows, int reach, const float *samples, const located *which,
                                     float *outputs, int count)
 {
-    const double *left[MAX_OUTPUTS], *right[MAX_OUTPUTS];
+    const float *left[MAX_OUTPUTS], *right[MAX_OUTPUTS];
     vec sums[2][MAX_OUTPUTS][PARTS], growth[2][MAX_OUTPUTS][PARTS];
     UNROLL
     for (int k = 0; k < count; k++) {
@@ -373,7 +366,7 @@ INLINE TARGET void interpolate_some(const tap_rows *rows, int reach, const doubl
     }
 }
 
-TARGET static void interpolate_kernel(const tap_rows *rows, int reach, const double *samples, const located *which,
+TARGET static void interpolate_kernel(const tap_rows *rows, int reach, const float *samples, const located *which,
                                       int count, float *outputs)
 {
     for (; count >= OUTPUTS; count -= OUTPUTS, which += OUTPUTS)

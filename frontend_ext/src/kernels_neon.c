@@ -15,6 +15,7 @@ typedef uint64x2_t uvec;
 #define FNMA(a, b, c) vfmsq_f64(c, a, b)
 #define KEEP(a) __asm__("" : "+w"(a))
 #define MAXIMUM(a, b) vmaxq_f64(a, b)
+#define LOAD_AS_DOUBLES(from) vcvt_f64_f32(vld1_f32(from))
 #define STORE_AS_FLOATS(to, value) vst1_f32(to, vcvt_f32_f64(value))
 
 /* Eight samples of both frames, from sample at on: samples[i] holds sample at + i of both. */

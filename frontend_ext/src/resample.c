@@ -18,7 +18,7 @@ struct resampler {
     int64_t received; /* inputs so far */
     int64_t origin;   /* input index of buffer[0] */
     int64_t filled;   /* samples in buffer */
-    double *buffer;   /* 2 * reach + CHUNK */
+    float *buffer;    /* 2 * reach + CHUNK */
     located outputs[BLOCK], sorted[BLOCK];
 };
 
@@ -31,7 +31,7 @@ resampler *resampler_create(const kaiser_filter *filter)
     state->filter = filter;
     state->origin = -(int64_t)reach;
     state->filled = (int64_t)reach;
-    state->buffer = calloc(2 * reach + CHUNK, sizeof(double));
+    state->buffer = calloc(2 * reach + CHUNK, sizeof(float));
     if (!state->buffer) {
         resampler_free(state);
         return NULL;
@@ -122,10 +122,12 @@ static int64_t feed(resampler *state, const float *block, int64_t length)
     unneeded = unneeded < state->filled ? unneeded : state->filled;
     state->filled -= unneeded;
     state->origin += unneeded;
-    memmove(state->buffer, state->buffer + unneeded, sizeof(double) * (size_t)state->filled);
+    memmove(state->buffer, state->buffer + unneeded, sizeof(float) * (size_t)state->filled);
     length = length < capacity - state->filled ? length : capacity - state->filled;
-    for (int64_t i = 0; i < length; i++)
-        state->buffer[state->filled + i] = block ? block[i] : 0.0;
+    if (block)
+        memcpy(state->buffer + state->filled, block, sizeof(float) * (size_t)length);
+    else
+        memset(state->buffer + state->filled, 0, sizeof(float) * (size_t)length);
     state->filled += length;
     return length;
 }
