@@ -1,6 +1,7 @@
 """--demo serves the page: to this machine only, with the types that browsers insist on, and nothing beside it."""
 
 import http.client
+import json
 import os
 import re
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -128,3 +130,10 @@ def test_a_browser_that_goes_away_leaves_no_trace(page, capsys):
         if thread is not threading.current_thread() and "process_request_thread" in thread.name:
             thread.join(10)
     assert capsys.readouterr().err == ""
+
+
+def test_what_the_page_is_built_from_is_named_without_an_address():
+    lock = json.loads((Path(__file__).parents[1] / "web" / "package-lock.json").read_text("utf-8"))
+    assert "node_modules/onnxruntime-web" in lock["packages"]
+    assert [name for name, package in lock["packages"].items() if "resolved" in package] == []
+    assert all("integrity" in package for name, package in lock["packages"].items() if name)

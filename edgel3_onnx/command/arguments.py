@@ -50,6 +50,7 @@ _EFFECTIVE = {
     "--doctor": {"doctor"},
     "--fetch": {"fetch", "precision"},
     "--inspect": {"inspect"},
+    "--demo": {"demo"},
 }
 
 
@@ -96,6 +97,8 @@ def _mode(args: argparse.Namespace) -> str:
         return "--fetch"
     if args.inspect is not None:
         return "--inspect"
+    if args.demo is not None:
+        return "--demo"
     if args.inputs == ["-"]:
         return "standard input" if args.format is None else "standard input as one file"
     return "a parquet dataset" if args.format == "parquet" else "files"

@@ -60,7 +60,7 @@ test('the microphone: the numbers of what was captured, no gap, no delay that gr
       const [{ embeddings, rate, url }] = edgel3.session.recordings;
       return { samples: captured.flatMap((c) => [...c]), rate, embedding: [...embeddings.view()], url };
     });
-    const sorted = statistics.latencies.toSorted((a, b) => a - b);
+    const sorted = [...statistics.latencies].sort((a, b) => a - b);
     const median = sorted[sorted.length >> 1];
     const error = relativeError(embedding, embeddingsOf(Float32Array.from(samples), rate));
     t.diagnostic(`${samples.length / rate} s at ${rate} Hz: ${error.toExponential(1)}, ${statistics.missing} samples lost, median ${median} ms, most ${sorted.at(-1)} ms`);
@@ -68,7 +68,7 @@ test('the microphone: the numbers of what was captured, no gap, no delay that gr
     assert.ok(error <= 2e-6, `${error}`);
     assert.equal(statistics.missing, 0);
     assert.ok(median < 100, `${median} ms behind`);
-    const late = statistics.latencies.slice(-10).toSorted((a, b) => a - b)[5];
+    const late = statistics.latencies.slice(-10).sort((a, b) => a - b)[5];
     assert.ok(late < 100, `at the end ${late} ms behind`);
     assert.match(url, /^blob:/);
     await page.click('#play');
