@@ -2,6 +2,7 @@
 
 import errno
 import sys
+from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def serve(port: int) -> int:
     return 0
 
 
-def server(port: int, folders: tuple[Path, ...] = _FOLDERS) -> ThreadingHTTPServer:
+def server(port: int, folders: tuple[Path, ...] = _FOLDERS) -> "_Server":
     """A server of the first of ``folders`` that holds the page, bound to 127.0.0.1 and not yet running.
 
     Raises
@@ -61,11 +62,8 @@ def server(port: int, folders: tuple[Path, ...] = _FOLDERS) -> ThreadingHTTPServ
             f"Node.js: npm ci --prefix web && node web/build.mjs '{folders[0]}'"
         )
 
-    def handler(*args: Any) -> _Handler:
-        return _Handler(*args, directory=str(folder))
-
     try:
-        return _Server((HOST, port), handler)
+        return _Server(folder, port)
     except OverflowError:
         raise EdgeL3Error(f"port {port} is not one of 0 to 65535") from None
     except OSError as error:
@@ -74,6 +72,10 @@ def server(port: int, folders: tuple[Path, ...] = _FOLDERS) -> ThreadingHTTPServ
 
 
 class _Server(ThreadingHTTPServer):
+    def __init__(self, folder: Path, port: int) -> None:
+        self.folder = folder
+        super().__init__((HOST, port), partial(_Handler, directory=str(folder)))
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         if not isinstance(sys.exception(), ConnectionError):  # a browser that went away is no error
             super().handle_error(request, client_address)

@@ -1,6 +1,6 @@
 // Starts the page in Chromium, as the command edgel3-onnx --demo serves it.
 
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -15,7 +15,14 @@ const QUIET = [
   '--disable-sync',
 ];
 
-/** Serves web/dist on a free port. @returns {Promise<{url: string, stop: () => Promise<void>}>} */
+/** The folder from which --demo serves the page. */
+export function builtPage() {
+  const code = `from edgel3_onnx.command import demo
+with demo.server(0) as server: print(server.folder, end="")`;
+  return String(execFileSync(process.env.PYTHON ?? 'python3', ['-c', code]));
+}
+
+/** Serves the page on a free port. @returns {Promise<{url: string, stop: () => Promise<void>}>} */
 export async function serve() {
   const python = process.env.PYTHON ?? 'python3';
   const server = spawn(python, ['-m', 'edgel3_onnx', '--demo', '0'], { stdio: ['ignore', 'pipe', 'inherit'] });

@@ -5,8 +5,9 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import axe from 'axe-core';
-import { browse, drag, openFiles, serve, settled } from './browser.mjs';
+import { browse, builtPage, drag, openFiles, serve, settled } from './browser.mjs';
 import { makeReference, relativeError } from './reference.mjs';
+import { serveStatic } from './static.mjs';
 
 const reference = makeReference();
 const pictures = process.env.PICTURES ?? join(reference.folder, 'pictures'); // where screenshots go, to be looked at
@@ -264,6 +265,22 @@ test('nothing was asked of anyone else, and nothing went wrong on the way', asyn
   const foreign = browser.requests.filter((url) => !url.startsWith(server.url) && !url.startsWith('blob:'));
   assert.deepEqual(foreign, []);
   assert.deepEqual(browser.problems, []);
+});
+
+test('it works under any path of any server, and asks for nothing outside of it', async () => {
+  const elsewhere = await serveStatic({ '/some/where/': builtPage() });
+  const other = await browse();
+  try {
+    await other.page.goto(`${elsewhere.url}/some/where/`);
+    await other.page.evaluate(() => edgel3.ready);
+    await other.page.evaluate(() => navigator.serviceWorker.ready);
+    await openFiles(other.page, [path('44100.s16.flac')]);
+    assert.deepEqual(other.requests.filter((url) => !/^blob:|\/some\/where\//.test(url)), []);
+    assert.deepEqual(other.problems, []);
+  } finally {
+    await other.close();
+    elsewhere.stop();
+  }
 });
 
 test('after the first load it works with the server stopped', async () => {

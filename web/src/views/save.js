@@ -20,7 +20,7 @@ export function saveView(session) {
     },
     {
       title: 'Embeddings',
-      about: 'A row for each window of every recording, 64 values each, in the columns of edgel3-onnx --format csv.',
+      about: 'A row for each window of every recording, 64 values each, as comma-separated values.',
       ready: () => session.heard.length > 0,
       save: () => download('embeddings.csv', embeddingsCsv(session.heard), 'text/csv'),
     },
