@@ -143,7 +143,7 @@ class Resampler:
             raise EdgeL3ArgumentError(f"method={method!r} is unknown; choose one of: {', '.join(_METHODS)}")
         if not 1 / _MAX_RATIO <= self.ratio <= _MAX_RATIO:
             raise EdgeL3ArgumentError(
-                f"sr_orig={sr_orig} and sr_new={sr_new} are too far apart: one is more than {_MAX_RATIO} times the other"
+                f"sr_orig={sr_orig} and sr_new={sr_new} are too far apart: one is above {_MAX_RATIO} times the other"
             )
         self._lock = threading.Lock()
         self._method = method
