@@ -22,7 +22,9 @@ def test_there_are_stubs_of_the_extensions():
 def test_a_missing_extension_says_what_to_do(missing, module, tmp_path):
     copy = tmp_path / "edgel3_onnx"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__", f"{missing}.*so", f"{missing}.*pyd"))
-    run = subprocess.run([sys.executable, "-c", f"import {module}"], cwd=tmp_path, capture_output=True, text=True)
+    # Without site-packages, where an editable install would lend its extension to the copy.
+    command = [sys.executable, "-S", "-c", f"import {module}"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert run.returncode == 1
     assert run.stderr.splitlines()[-1] == (
         f"ImportError: the compiled extension edgel3_onnx.{missing} is missing in {copy}: build it with "
