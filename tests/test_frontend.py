@@ -205,7 +205,7 @@ def test_windows_cover_every_sample(n, spec):
     ],
     ids=lambda value: getattr(value, "name", value),
 )
-def test_a_window_has_the_same_bits_wherever_it_is_computed(level, spec, hop):
+def test_a_window_has_the_same_bits_wherever_and_in_whatever_thread_it_is_computed(level, spec, hop):
     audio = golden.audio(spec.sample_rate, 1.6, 3).astype(np.float32)
     whole = frontend.log_mel(audio, spec, hop_length=hop, center=True)
     alone = [frontend.log_mel(audio, spec, hop_length=hop, center=True, start=k, count=1) for k in range(len(whole))]
