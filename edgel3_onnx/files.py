@@ -18,10 +18,13 @@ from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error, EdgeL3Warni
 from edgel3_onnx.models import EmbeddingModel, load_embedding_model
 from edgel3_onnx.outputs.arrays import Metadata, write_npz
 from edgel3_onnx.recordings.decode import open_recording
+from edgel3_onnx.recordings.findings import Findings
+from edgel3_onnx.recordings.linear import Linear
 from edgel3_onnx.streaming import WindowStream
 from edgel3_onnx.version import __version__
 
 _MIN_BLOCK = 1.0  # seconds decoded at a time, at least
+_WINDOW = 1.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class Options:
     hop_size: float = 0.1  # seconds
     resampler: str = "kaiser_best"
     batch_size: int | None = None  # windows per run; None: the model's own choice
+    strict: bool = False  # a recording of which something is lost is an error
+    raw: Linear | None = None  # what the samples of a file without a header are
 
 
 @dataclass(eq=False)
@@ -50,7 +55,9 @@ class Job:
     sample_rate : float
         Of the recording, in Hz.
     samples : int
-        Per channel, at that rate.
+        Per channel, at that rate; zeros where something is lost included.
+    findings : Findings
+        Whether the recording is whole.
     embedding : float32 (T, D) or None
     timestamps : float64 (T,) or None
         Seconds.
@@ -62,6 +69,7 @@ class Job:
     warnings: list[str] = field(default_factory=list)
     sample_rate: float = 0.0
     samples: int = 0
+    findings: Findings = Findings()
     embedding: NDArray[np.float32] | None = None
     timestamps: NDArray[np.float64] | None = None
 
@@ -73,7 +81,8 @@ class Job:
     def metadata(self) -> Metadata:
         """What decoding told about the file."""
         rate = self.sample_rate
-        return {"sample_rate": int(rate) if rate.is_integer() else rate, "samples": self.samples}
+        samples = {"sample_rate": int(rate) if rate.is_integer() else rate, "samples": self.samples}
+        return {**samples, **self.findings.record()}
 
 
 def embed_files(
@@ -123,7 +132,7 @@ def _windows(
     if job.skip:
         return
     try:
-        with open_recording(job.path) as recording:
+        with open_recording(job.path, options.raw) as recording:
             job.sample_rate = check_sample_rate(recording.sample_rate)
             stream = WindowStream(model, job.sample_rate, hop_length, options.center, options.resampler)
             for block in recording.blocks(max(batch_size * hop_length / model.sample_rate, _MIN_BLOCK)):
@@ -132,8 +141,8 @@ def _windows(
                 except EdgeL3ArgumentError as error:
                     raise EdgeL3Error(f"{error} (counted from {job.seconds:.2f} s on)") from error
                 job.samples = stream.samples
-        if stream.samples == 0:
-            raise EdgeL3Error("has no samples")
+            job.findings = recording.findings
+        _check_findings(job, stream.samples, options.strict)
         yield from stream.finish(batch_size)
     except (EdgeL3Error, OSError, MemoryError) as error:
         job.error = str(error) or type(error).__name__
@@ -144,6 +153,18 @@ def _windows(
             job.warnings.append("the audio is all zeros")
         if stream.samples * model.sample_rate < model.sample_rate * job.sample_rate:
             job.warnings.append(f"shorter than the window of 1 second ({job.seconds:.3f} s); padded with zeros")
+
+
+def _check_findings(job: Job, samples: int, strict: bool) -> None:
+    """Refuse a recording of which nothing is left, or too little; with ``strict`` any of which something is lost."""
+    findings = job.findings
+    if samples == 0:
+        raise EdgeL3Error(f"has no samples ({findings.loss})" if findings.loss else "has no samples")
+    if findings.loss and samples / job.sample_rate < _WINDOW:
+        raise EdgeL3Error(f"is truncated to less than one window: {findings.loss}")
+    if strict and findings.is_doubtful:
+        raise EdgeL3Error(f"is not whole: {'; '.join(findings.warnings)}")
+    job.warnings += findings.warnings
 
 
 def provenance(model: EmbeddingModel, options: Options) -> Metadata:
