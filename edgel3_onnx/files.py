@@ -69,7 +69,7 @@ class Job:
     warnings: list[str] = field(default_factory=list)
     sample_rate: float = 0.0
     samples: int = 0
-    findings: Findings = Findings()
+    findings: Findings = field(default_factory=Findings)
     embedding: NDArray[np.float32] | None = None
     timestamps: NDArray[np.float64] | None = None
 

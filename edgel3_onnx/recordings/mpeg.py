@@ -15,7 +15,7 @@ from edgel3_onnx.recordings.walk import Part, Walk
 _DECODER_DELAY = 529  # samples of layer 3, as gapless decoders have it
 _PRETENDED = 2**40  # bytes; libsndfile decodes no more than it estimates from the file's length
 _GAPLESS = re.compile(b"LAME|Lavf|Lavc|L3[.]9|GOGO")  # encoders that write LAME's tag
-_MAX_DROPPED = 20  # frames behind a hole that may need bytes from inside it: 511 bytes at 8 kbit/s
+_MAX_MUTED = 20  # frames behind a hole that may need bytes from inside it: 511 bytes at 8 kbit/s
 
 
 @dataclass
@@ -107,24 +107,26 @@ def _part(file: BinaryIO, track: _Track) -> tuple[Part, list[tuple[int, int]], i
     lost = _lost_frames(track)
     starts, ends = [run.start for run in track.runs], [run.end for run in track.runs]
     counts = [run.frames for run in track.runs]
+    silent = [0] * len(counts)  # frames at the start of each run that cannot be decoded
+    muted: list[list[Piece]] = [[] for _ in track.runs]
     for k, run in enumerate(track.runs):
         if k and lost[k] and counts[k - 1]:  # the last frame before a hole is damaged too, as far as anyone can tell
             ends[k - 1] = track.runs[k - 1].last
             counts[k - 1] -= 1
             lost[k] += 1
         if track.header.layer == 3 and (lost[k] or not k):
-            starts[k], dropped = _first_whole(file, run)
-            counts[k] -= dropped
-            lost[k] += dropped
+            muted[k], starts[k], mutes = _mute(file, run)
+            counts[k] -= mutes
+            silent[k] = mutes
     pieces: list[Piece] = []
     holes = []
     done = 0  # frames
     for k, run in enumerate(track.runs):
-        pieces += [_silence(run.header)] * lost[k]
+        pieces += [_silence(run.header)] * lost[k] + muted[k]
         if lost[k] and done:
-            holes.append((max(done * samples - track.delay, 0), lost[k] * samples))
+            holes.append((max(done * samples - track.delay, 0), (lost[k] + silent[k]) * samples))
         pieces.append((starts[k], max(ends[k] - starts[k], 0)))
-        done += lost[k] + counts[k]
+        done += lost[k] + silent[k] + counts[k]
     missing = max(track.count - done, 0) if track.count else round(track.broken / track.mean_size)
     padding = 0 if missing else max(track.padding - _DECODER_DELAY, 0)
     length = max(done * samples - track.delay - padding, 0)
@@ -145,13 +147,19 @@ def _lost_frames(track: _Track) -> list[int]:
     return [share - previous for share, previous in zip(shares, [0, *shares], strict=False)]
 
 
-def _first_whole(file: BinaryIO, run: Run) -> tuple[int, int]:
-    """Offset of the first frame of a run that needs no bytes from before the run, and how many come before it.
+def _mute(file: BinaryIO, run: Run) -> tuple[list[Piece], int, int]:
+    """Silence the first frames of a run, up to one that needs no bytes from before the run.
 
-    The data of a frame of layer 3 may begin in the frames before it; its side information says how far back.
+    The data of a frame of layer 3 may begin in the frames before it; its side information says how far back. A
+    frame that is muted has none, but keeps the data that those behind it need.
+
+    Returns
+    -------
+    the muted frames, the offset of the first that is not muted, and their number
     """
+    pieces: list[Piece] = []
     at, reservoir = run.start, 0
-    for dropped in range(min(run.frames, _MAX_DROPPED)):
+    for number in range(min(run.frames, _MAX_MUTED)):
         data = read_at(file, at, 8)
         header = parse(data[:4])
         if header is None or len(data) < 8:
@@ -159,11 +167,12 @@ def _first_whole(file: BinaryIO, run: Run) -> tuple[int, int]:
         side = 4 + 2 * header.has_crc
         back = data[side] << 1 | data[side + 1] >> 7 if header.is_version_1 else data[side]
         if back <= reservoir:
-            return at, dropped
-        size = header.size + run.free
-        reservoir += size - side - header.side_information
+            return pieces, at, number
+        size, head = header.size + run.free, side + header.side_information
+        pieces += [(header.bits | 1 << 16).to_bytes(4, "big") + bytes(head - 4), (at + head, size - head)]
+        reservoir += size - head
         at += size
-    return run.start, 0
+    return [], run.start, 0
 
 
 def _silence(header: Header) -> bytes:
