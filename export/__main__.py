@@ -15,7 +15,8 @@ from edgel3_onnx.atomic import write_bytes
 from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.export import exporter
 from edgel3_onnx.export.convert import calibration
-from edgel3_onnx.export.recordings import read_windows
+from edgel3_onnx.export.recordings import calibration_of, read_windows
+from edgel3_onnx.metadata import KINDS, PRECISIONS
 from edgel3_onnx.spec import FRONTENDS
 from edgel3_onnx.store import download
 from edgel3_onnx.store.registry import Variant, upstream_url, variants
@@ -27,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     wanted = list(variants().values()) if args.all else [variants()[name] for name in args.variants]
     if args.mirror:
         os.environ["EDGEL3_ONNX_MIRROR"] = args.mirror
-    job = exporter.Job(args.kinds, args.precisions, args.route, Path(args.out))
+    job = exporter.Job(args.kinds, args.precisions, args.route, Path(args.out), args.dense)
 
     @cache
     def sounds(frontend: str) -> exporter.Sounds:
@@ -70,11 +71,10 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     source.add_argument("--weights", metavar="FILE", help=".h5 or .h5.gz of the one variant, of any origin")
     source.add_argument("--weights-dir", metavar="DIR", help="files under their published names, of any origin")
     source.add_argument("--mirror", metavar="URL", help="where the published files are; digests are checked")
-    parser.add_argument("--kinds", type=_list_of(exporter.KINDS), default=exporter.KINDS, help="mel,waveform")
-    parser.add_argument(
-        "--precisions", type=_list_of(exporter.PRECISIONS), default=exporter.PRECISIONS, help="fp32,int8,fp16"
-    )
+    parser.add_argument("--kinds", type=_list_of(KINDS), default=KINDS, help="mel,waveform")
+    parser.add_argument("--precisions", type=_list_of(PRECISIONS), default=PRECISIONS, help="fp32,int8,fp16")
     parser.add_argument("--route", choices=exporter.ROUTES, default="h5", help="tf: Keras and tf2onnx")
+    parser.add_argument("--dense", action="store_true", help="store pruned weights dense, for runtimes that need it")
     parser.add_argument("--calibration", metavar="DIR", help="recordings for int8; default: built-in sounds")
     parser.add_argument("--audio", metavar="DIR", help="recordings to verify on; default: built-in sounds")
     args = parser.parse_args(argv)
@@ -114,10 +114,10 @@ def _read(path: Path) -> bytes:
 
 def _sounds(frontend: str, audio: str | None, calibrate: str | None, needed: bool) -> exporter.Sounds:
     spec = FRONTENDS[frontend]
-    images = calibration.from_folder(calibrate, spec) if calibrate and needed else calibration.built_in(spec)
+    images = calibration_of(calibrate, spec) if calibrate and needed else calibration.built_in(spec)
     if audio is None:
         return exporter.Sounds(images, "built-in sounds", calibration.verification_windows(spec))
-    windows = np.concatenate([windows for _, windows in read_windows(audio, spec, calibration.HOP_S)])
+    windows = np.concatenate([windows for _, windows in read_windows(audio, spec)])
     return exporter.Sounds(images, f"recordings in {Path(audio).resolve().name}", windows)
 
 

@@ -5,8 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from edgel3_onnx.export.convert.graph import POOL_AFTER
-from edgel3_onnx.spec import FRONTENDS, FrontEndSpec, NetworkSpec
+from edgel3_onnx.spec import FRONTENDS, POOL_AFTER, FrontEndSpec, NetworkSpec
 
 
 @keras.saving.register_keras_serializable(package="edgel3_onnx")

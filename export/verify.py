@@ -9,19 +9,14 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from edgel3_onnx.exceptions import EdgeL3Error
-from edgel3_onnx.export.convert.calibration import HOP_S
+from edgel3_onnx.export.convert.calibration import log_mel_images
 from edgel3_onnx.export.convert.graph import parse, read_metadata
-from edgel3_onnx.export.recordings import log_mel_images, read_windows
-from edgel3_onnx.spec import FrontEndSpec
-
-if TYPE_CHECKING:
-    pass
+from edgel3_onnx.export.recordings import read_windows
 
 _BATCH = 8  # windows per run: enough for throughput, and a fraction of a gigabyte for the largest network
 
@@ -54,8 +49,8 @@ class Graph:
         metadata = read_metadata(parse(graph, source_file), source_file)
         if metadata is None:
             raise EdgeL3Error(f"{source_file}: not exported by this package (no metadata)")
-        self.spec = FrontEndSpec(**metadata["frontend"])
-        self.kind: str = metadata["kind"]
+        self.spec = metadata.frontend
+        self.kind = metadata.kind
         try:
             self._session: onnxruntime.InferenceSession = onnxruntime.InferenceSession(
                 graph, providers=["CPUExecutionProvider"]
@@ -112,7 +107,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         graph, reference = (_load(path) for path in (args.graph, args.reference))
-        recordings = read_windows(args.audio, graph.spec, HOP_S)
+        recordings = read_windows(args.audio, graph.spec)
         print(compare(graph, reference, (windows for _, windows in recordings)))
     except EdgeL3Error as error:
         print(f"error: {error}", file=sys.stderr)

@@ -1,5 +1,7 @@
 """A graph of one's own is accepted in every form this package can run, and refused by the first thing that differs."""
 
+import dataclasses
+
 import numpy as np
 import onnx
 import pytest
@@ -124,9 +126,9 @@ def _external(model):
 
 
 def _other_rate(model):
-    metadata = read_metadata(model)
-    metadata["frontend"]["sample_rate"] = 16000
-    write_metadata(model, metadata)
+    metadata = read_metadata(model, "x")
+    frontend = dataclasses.replace(metadata.frontend, sample_rate=16000)
+    write_metadata(model, dataclasses.replace(metadata, frontend=frontend))
 
 
 def _broken_metadata(model):
@@ -134,11 +136,12 @@ def _broken_metadata(model):
 
 
 def _kind(model):
-    write_metadata(model, {**read_metadata(model), "kind": "waveform"})
+    write_metadata(model, dataclasses.replace(read_metadata(model, "x"), kind="waveform"))
 
 
 def _filters(model):
-    write_metadata(model, {**read_metadata(model), "filters": [32, 32, 64, 64, 128, 128, 64, 65]})
+    filters = [32, 32, 64, 64, 128, 128, 64, 65]
+    write_metadata(model, dataclasses.replace(read_metadata(model, "x"), filters=filters))
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from edgel3_onnx.audio import frame
 from edgel3_onnx.export import keras_to_onnx
 from edgel3_onnx.export.__main__ import main
 from edgel3_onnx.export.convert import h5_to_onnx
+from edgel3_onnx.export.convert.calibration import log_mel_images
 from edgel3_onnx.export.convert.check import check_graph
-from edgel3_onnx.export.recordings import log_mel_images
 from edgel3_onnx.spec import FRONTENDS, NETWORKS
 
 needs_tensorflow = pytest.mark.skipif(

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from edgel3_onnx.exceptions import EdgeL3ArgumentError
 from edgel3_onnx.files import get_output_path
-from edgel3_onnx.recordings.decode import AV_SUFFIXES, SNDFILE_SUFFIXES, has_av
+from edgel3_onnx.recordings.decode import AV_SUFFIXES, SNDFILE_SUFFIXES
+from edgel3_onnx.recordings.pyav import has_av
 
 _SHOWN = 5  # collisions that an error message lists
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edgel3_onnx.audio import mix_down
 from edgel3_onnx.command import interrupt
 from edgel3_onnx.exceptions import EdgeL3Error
-from edgel3_onnx.recordings.container import is_unknown_length
+from edgel3_onnx.recordings.riff import is_unknown_length
 from edgel3_onnx.streaming import EmbeddingStream
 
 PCM_FORMATS: dict[str, np.dtype[Any]] = {"s16le": np.dtype("<i2"), "f32le": np.dtype("<f4")}
@@ -44,7 +44,9 @@ class PcmFormat:
 
 
 def binary_stdin() -> int:
-    """The file descriptor of standard input, without translation of line ends. EdgeL3Error if it is a terminal."""
+    """The file descriptor of standard input, untranslated. EdgeL3Error if nothing can come of it."""
+    if sys.stdin is None or sys.stdin.closed:
+        raise EdgeL3Error("standard input is closed: pipe audio into this command")
     descriptor = sys.stdin.fileno()
     if os.isatty(descriptor):
         raise EdgeL3Error("standard input is a terminal: pipe audio into this command")

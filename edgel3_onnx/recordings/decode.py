@@ -5,6 +5,7 @@ import stat
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -27,6 +28,26 @@ PCM_FORMATS = {"s16le": ("int", 16), "f32le": ("float", 32)}
 _NEED_AV = "m4a, mp4, webm, ALAC, AC3, G.722 and FLAC in Ogg need PyAV: pip install 'edgel3-onnx[av]'"
 
 
+@dataclass(frozen=True)
+class ReadingOptions:
+    """How recordings are read.
+
+    Attributes
+    ----------
+    strict : bool
+        A recording of which something is lost is an error.
+    raw : Linear or None
+        What the samples of a file without a header are.
+    """
+
+    strict: bool = False
+    raw: Linear | None = None
+
+    def wanted(self) -> dict[str, Any]:
+        """What the record of an output says if nothing better would come of decoding anew."""
+        return {"decoder": decoders_at_hand(), "raw": None if self.raw is None else str(self.raw)}
+
+
 class Recording:
     """An open recording.
 
@@ -38,11 +59,11 @@ class Recording:
         After the last block.
     """
 
-    def __init__(self, path: str, walk: Walk, sample_rate: float, decoder: str) -> None:
+    def __init__(self, path: str, walk: Walk, sample_rate: float, decoder: str, raw: str | None = None) -> None:
         self.sample_rate = sample_rate
         self.findings = Findings()
         self._path = path
-        self._ledger = Ledger(walk)
+        self._ledger = Ledger(walk, raw=raw)
         self._decoder = decoder
 
     def blocks(self, seconds: float) -> Iterator[NDArray[Any]]:
@@ -169,6 +190,8 @@ def open_recording(path: str, raw: Linear | None = None) -> Iterator[Recording]:
         walk = linear.walk(linear.Samples(raw, 0, None, is_plain=False), size)
     elif is_headerless:
         raise EdgeL3Error("has no header: say its rate and what its samples are, --rate HZ [--pcm s16le|f32le]")
+    else:
+        raw = None
     walk = walk or Walk(parts=[Part()])
     first = next((part for part in walk.parts if isinstance(part, Part)), Part())
     try:
@@ -180,7 +203,7 @@ def open_recording(path: str, raw: Linear | None = None) -> Iterator[Recording]:
         with pyav.open_av(path) as source:
             yield _AvRecording(path, walk, source)
         return
-    yield Recording(path, walk, sample_rate, sndfile.version())
+    yield Recording(path, walk, sample_rate, sndfile.version(), None if raw is None else str(raw))
 
 
 def _check(path: str) -> int:

@@ -30,6 +30,8 @@ class Findings:
         What is lost, and what had to be guessed.
     notes : tuple of str
         What is odd about the file and does no harm.
+    raw : str or None
+        What the samples were said to be, where the file has no header.
     is_doubtful : bool
         Whether something is lost, or the length had to be guessed.
     """
@@ -42,6 +44,7 @@ class Findings:
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     is_doubtful: bool = False
+    raw: str | None = None
 
     @property
     def loss(self) -> str | None:
@@ -56,6 +59,7 @@ class Findings:
             "lost_seconds": self.lost_seconds,
             "holes": [list(hole) for hole in self.holes],
             "decoder": self.decoder,
+            "raw": self.raw,
         }
 
 
@@ -68,6 +72,7 @@ class Ledger:
     lost_at_end: float = 0.0  # seconds
     reason: str = ""  # of the decoder that gave up
     tolerance: float = TOLERANCE
+    raw: str | None = None
 
     def findings(self, samples: int, rate: float, decoder: str, at_hand: str) -> Findings:
         """What there is to say after ``samples`` per channel, zeros in holes included."""
@@ -93,6 +98,7 @@ class Ledger:
             (*warnings, *walk.warnings),
             tuple(walk.notes),
             not complete or bool(walk.warnings),
+            self.raw,
         )
 
     def _loss(

@@ -93,7 +93,7 @@ def walk(file: BinaryIO, start: int, size: int) -> Walk | None:
     else:
         found.notes.append("it does not say how long it is: the last frame does")
     is_believed = start == 0 and end <= (info.total or end)
-    pieces = None if is_believed else [info.header(end), (info.audio, size - info.audio)]
+    pieces: list[Piece] | None = None if is_believed else [info.header(end), (info.audio, size - info.audio)]
     found.parts.append(Part(end, pieces, resume=_resume(file.name, info, frames, size, 0, end)))
     return found
 

@@ -30,6 +30,9 @@ class Linear:
     bits: int
     big_endian: bool = False
 
+    def __str__(self) -> str:
+        return f"{self.encoding} {self.bits} bits, {self.rate:g} Hz"
+
     @property
     def frame_bytes(self) -> int:
         """Of one sample of all channels."""

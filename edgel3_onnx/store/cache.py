@@ -22,13 +22,25 @@ def cache_dir() -> Path:
     """Where the graphs are kept: EDGEL3_ONNX_CACHE, or the user's cache directory for ``edgel3-onnx``.
 
     It need not exist. The environment is read at each call.
-    """
-    override = os.environ.get("EDGEL3_ONNX_CACHE")
-    if override:
-        return Path(os.path.abspath(os.path.expanduser(override)))
-    from platformdirs import user_cache_path
 
-    return user_cache_path("edgel3-onnx", appauthor=False)
+    Raises
+    ------
+    EdgeL3Error
+        If the user has no home directory and the environment names no cache directory either.
+    """
+    path = os.path.expanduser(os.environ.get("EDGEL3_ONNX_CACHE") or _user_cache())
+    if path.startswith("~"):
+        raise EdgeL3Error("there is no home directory to keep models in; set EDGEL3_ONNX_CACHE to a directory for them")
+    return Path(os.path.abspath(path))
+
+
+def _user_cache() -> str:
+    from platformdirs import user_cache_dir
+
+    try:
+        return user_cache_dir("edgel3-onnx", appauthor=False)
+    except RuntimeError:  # there is no home directory, to later versions of platformdirs
+        return "~"
 
 
 def fault(graph: Path, origin: Mapping[str, object]) -> str | None:
@@ -121,10 +133,13 @@ def _locked(graph: Path) -> Iterator[bool]:
     try:
         yield held
     finally:
+        if sys.platform == "win32":  # which does not remove what is open, here or in another process
+            os.close(descriptor)
         if held:
-            with suppress(OSError):  # Windows does not remove open files
+            with suppress(OSError):
                 path.unlink(missing_ok=True)
-        os.close(descriptor)
+        if sys.platform != "win32":  # where who waits must see that it is gone
+            os.close(descriptor)
 
 
 def _acquire(path: Path) -> tuple[int, bool]:

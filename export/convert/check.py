@@ -7,9 +7,9 @@ import numpy.typing as npt
 
 from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.export.convert.compact import constant_arrays
-from edgel3_onnx.export.convert.graph import POOL_AFTER, parse
+from edgel3_onnx.export.convert.graph import parse, read_metadata
 from edgel3_onnx.metadata import GraphMetadata
-from edgel3_onnx.spec import FRONTENDS, NetworkSpec
+from edgel3_onnx.spec import FRONTENDS, POOL_AFTER, NetworkSpec
 
 if TYPE_CHECKING:
     import onnx
@@ -59,7 +59,7 @@ def _check_self_contained(model: "onnx.ModelProto", source_file: str) -> None:
 
 def _check_metadata(model: "onnx.ModelProto", network: NetworkSpec, source_file: str) -> GraphMetadata | None:
     """What this package wrote about the graph, None for other graphs. It must name this network and front end."""
-    metadata = GraphMetadata.read({entry.key: entry.value for entry in model.metadata_props}, source_file)
+    metadata = read_metadata(model, source_file)
     if metadata is not None:
         metadata.check(FRONTENDS[network.frontend], network, source_file)
     return metadata

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgel3_onnx.exceptions import EdgeL3Error
+from edgel3_onnx.export.convert.kernels import check_kernels
 from edgel3_onnx.spec import FRONTENDS, NetworkSpec
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class ConvLayer:
 
 @dataclass(frozen=True)
 class Weights:
-    """All weights of one network, as Keras stores them; the front end's kernels are not among them."""
+    """The weights of one network, as Keras stores them; those of the front end are in ``kernels``."""
 
     input_batch_norm: BatchNorm
     convs: tuple[ConvLayer, ...]
@@ -174,6 +175,8 @@ def _read_layers(file: "h5py.File", network: NetworkSpec, source_file: str) -> l
     for number, (want, (name, datasets)) in enumerate(zip(expected, found, strict=True), 1):
         where = f"{source_file}: layer {number}, {name!r} ({want.title})"
         arrays.append([_read(dataset, where) for dataset in datasets])
+        if number == 1:
+            check_kernels(arrays[-1], FRONTENDS[network.frontend], where)
         if "BatchNormalization" in want.title and (arrays[-1][3] < 0).any():
             raise EdgeL3Error(f"{where}: the variance is negative")
     return arrays
