@@ -24,7 +24,6 @@ _SNDFILE = "aif aifc aiff amb au bwf caf flac mp2 mp3 mpga nist oga ogg opus rf6
 _AV = "3gp aac ac3 amr ape avi m4a m4b m4v mka mkv mov mp4 mpc tta webm wma wv"
 SNDFILE_SUFFIXES, AV_SUFFIXES = (frozenset(f".{name}" for name in names.split()) for names in (_SNDFILE, _AV))
 HEADERLESS_SUFFIXES = frozenset((".raw", ".pcm"))
-PCM_FORMATS = {"s16le": ("int", 16), "f32le": ("float", 32)}
 _NEED_AV = "m4a, mp4, webm, ALAC, AC3, G.722 and FLAC in Ogg need PyAV: pip install 'edgel3-onnx[av]'"
 
 
@@ -158,10 +157,10 @@ class _AvRecording(Recording):
         ledger.holes = source.holes
         if source.left_out is not None:
             ledger.walk.left_out.append(source.left_out)
-        if source.announced is not None:
-            ledger.walk.announced = source.announced
-            ledger.walk.lost_at_end = 0.0
-            ledger.lost_at_end = max(source.announced - found / self.sample_rate, 0.0)
+        walk = ledger.walk
+        walk.announced = source.announced if walk.announced is None else walk.announced
+        if walk.announced is not None and not walk.is_cut:
+            walk.lost_at_end = max(walk.announced - found / self.sample_rate, 0.0)
         self.findings = ledger.findings(found, self.sample_rate, self._decoder, decoders_at_hand())
 
 

@@ -11,6 +11,7 @@ _AU = {("int", 8): 2, ("int", 16): 3, ("int", 24): 4, ("int", 32): 5, ("float", 
 _AU |= {("ulaw", 8): 1, ("alaw", 8): 27}
 _WAV = {"uint": 1, "int": 1, "float": 3, "alaw": 6, "ulaw": 7}  # format tags
 _LARGEST = 2**31 - 2**16  # bytes of samples up to which every header is understood
+PCM_FORMATS = {"s16le": ("int", 16), "f32le": ("float", 32)}  # by the names that people type: encoding, bits
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,11 @@ class Linear:
 
     def __str__(self) -> str:
         return f"{self.encoding} {self.bits} bits, {self.rate:g} Hz"
+
+    @classmethod
+    def mono(cls, rate: float, pcm: str | None = None) -> "Linear":
+        """Raw PCM by one of the names of PCM_FORMATS, by default the first."""
+        return cls(rate, 1, *PCM_FORMATS[pcm or next(iter(PCM_FORMATS))])
 
     @property
     def frame_bytes(self) -> int:

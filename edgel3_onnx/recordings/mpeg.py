@@ -101,6 +101,13 @@ def _read_tag(track: _Track, frame: bytes) -> None:
         track.delay, track.padding = (both >> 12) + _DECODER_DELAY, both & 0xFFF
 
 
+def read_delay(frame: bytes, header: Header) -> int:
+    """How many samples are to be dropped, by a frame that holds a tag."""
+    track = _Track(header)
+    _read_tag(track, frame)
+    return track.delay
+
+
 def _part(file: BinaryIO, track: _Track) -> tuple[Part, list[tuple[int, int]], int]:
     """The part of one track; (start, length) in samples of what is lost inside; samples that are missing at its end."""
     samples = track.header.samples

@@ -105,6 +105,12 @@ def parse(data: bytes) -> Header | None:
     return Header(int.from_bytes(data, "big"))
 
 
+def is_tagged(frame: bytes, header: Header) -> bool:
+    """Whether a frame holds "Xing", "Info" or "VBRI" in place of audio."""
+    at = 4 + header.side_information
+    return frame[at : at + 4] in (b"Xing", b"Info") or frame[36:40] == b"VBRI"
+
+
 @dataclass
 class Run:
     """Frames one behind the other, all of one format."""

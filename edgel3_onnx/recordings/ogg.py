@@ -16,7 +16,7 @@ from edgel3_onnx.recordings.walk import Gap, Part, Walk
 
 _HEAD = 27  # bytes in front of a page's segment table
 _MAX_PAGE = _HEAD + 255 + 255 * 255  # bytes
-_CONTINUED, _FIRST, _LAST = 1, 2, 4  # flags of a page
+_CONTINUED, _FIRST, LAST = 1, 2, 4  # flags of a page
 _OPUS_RATE = 48000  # Hz, of positions in Opus whatever the rate of the input
 _OPUS_CONVERGENCE = 3840  # samples that a decoder needs to find in, by RFC 7845: 80 ms
 _MAX_START = 10  # seconds; a stream that begins later was cut from a longer one
@@ -123,7 +123,7 @@ def _add_stream(found: Walk, path: str, file: BinaryIO, stream: _Stream, unit: f
         found.parts.append(Part(length, pieces))
         at = begin + length
     last = runs[-1][-1]
-    if last.flags & _LAST:
+    if last.flags & LAST:
         return
     lost = max((page.position for page in stream.damaged if page.number > last.number), default=0) - last.position
     if stream.broken_at_end:
@@ -164,7 +164,7 @@ def _view(file: BinaryIO, stream: _Stream, pages: list[_Page], pre_skip: int) ->
     for number, page in enumerate(pages):
         is_last = number == len(pages) - 1
         change_skip = number == 0 and pre_skip and stream.kind == "Opus"
-        if page.number == number and not change_skip and not (is_last and not page.flags & _LAST) and base is None:
+        if page.number == number and not change_skip and not (is_last and not page.flags & LAST) and base is None:
             pieces.append((page.offset, page.size))
             continue
         data = bytearray(read_at(file, page.offset, page.size))
@@ -175,7 +175,7 @@ def _view(file: BinaryIO, stream: _Stream, pages: list[_Page], pre_skip: int) ->
             if base is None:
                 base = page.position - _opus_duration(data)
             data[6:14] = (page.position - base).to_bytes(8, "little", signed=True)
-        data[5] = data[5] & ~_LAST | _LAST * is_last
+        data[5] = data[5] & ~LAST | LAST * is_last
         data[18:22] = number.to_bytes(4, "little")
         data[22:26] = _checksum(data)
         head = _HEAD + data[_HEAD - 1]
@@ -242,7 +242,7 @@ def _streams(file: BinaryIO, size: int) -> tuple[list[_Stream], bool]:
         broken = 0
     if streams:
         streams[-1].broken_at_end = broken + size - at
-        is_in_order = is_in_order and at + broken == size and bool(streams[-1].pages[-1].flags & _LAST)
+        is_in_order = is_in_order and at + broken == size and bool(streams[-1].pages[-1].flags & LAST)
     return streams, is_in_order
 
 
@@ -282,6 +282,14 @@ def _parse(data: bytes, offset: int) -> _Page | None:
     position = int.from_bytes(data[6:14], "little", signed=True)
     serial, number = (int.from_bytes(data[begin : begin + 4], "little") for begin in (14, 18))
     return _Page(offset, size, data[5], position, serial, number, is_whole)
+
+
+def ending(page: bytes) -> bytes:
+    """The page as the last of its stream."""
+    last = bytearray(page)
+    last[5] |= LAST
+    last[22:26] = _checksum(last)
+    return bytes(last)
 
 
 def _checksum(page: bytes | bytearray) -> bytes:
