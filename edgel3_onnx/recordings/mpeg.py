@@ -28,6 +28,7 @@ class _Track:
     delay: int = 0  # samples at the beginning that are not the recording's
     padding: int = 0  # samples at the end that are not
     broken: int = 0  # bytes behind the last frame that are neither frames, tags nor padding
+    is_cut: bool = False  # the file ends inside a frame
 
     @property
     def frames(self) -> int:
@@ -59,6 +60,7 @@ def walk(file: BinaryIO, start: int, end: int) -> Walk | None:
         found.parts.append(part)
         announced += length + missing
         found.lost_at_end += missing / first.rate
+        found.is_cut = found.is_cut or (track.is_cut and not track.count)
         is_said = is_said and (track.count > 0 or missing > 0)
     if is_said:
         found.announced = announced / first.rate
@@ -69,7 +71,7 @@ def walk(file: BinaryIO, start: int, end: int) -> Walk | None:
 
 
 def _tracks(file: BinaryIO, start: int, end: int) -> list[_Track]:
-    runs, broken = scan(file, start, end)
+    runs, broken, is_cut = scan(file, start, end)
     tracks: list[_Track] = []
     for run in runs:
         if not tracks or run.is_tagged or run.header.format != tracks[-1].header.format:
@@ -83,7 +85,7 @@ def _tracks(file: BinaryIO, start: int, end: int) -> list[_Track]:
         if run.frames > 0:
             tracks[-1].runs.append(run)
     if tracks:
-        tracks[-1].broken = broken
+        tracks[-1].broken, tracks[-1].is_cut = broken, is_cut
     return [track for track in tracks if track.runs]
 
 
@@ -125,6 +127,9 @@ def _part(file: BinaryIO, track: _Track) -> tuple[Part, list[tuple[int, int]], i
             muted[k], starts[k], mutes = _mute(file, run)
             counts[k] -= mutes
             silent[k] = mutes
+    if track.broken and counts[-1]:
+        ends[-1] = track.runs[-1].last
+        counts[-1] -= 1
     pieces: list[Piece] = []
     holes = []
     done = 0  # frames
@@ -134,7 +139,7 @@ def _part(file: BinaryIO, track: _Track) -> tuple[Part, list[tuple[int, int]], i
             holes.append((max(done * samples - track.delay, 0), (lost[k] + silent[k]) * samples))
         pieces.append((starts[k], max(ends[k] - starts[k], 0)))
         done += lost[k] + silent[k] + counts[k]
-    missing = max(track.count - done, 0) if track.count else round(track.broken / track.mean_size)
+    missing = max(track.count - done, 0) if track.count else round(track.broken / track.mean_size) + bool(track.broken)
     padding = 0 if missing else max(track.padding - _DECODER_DELAY, 0)
     length = max(done * samples - track.delay - padding, 0)
     return Part(length, join(pieces), _PRETENDED, track.delay), holes, missing * samples
@@ -158,7 +163,8 @@ def _mute(file: BinaryIO, run: Run) -> tuple[list[Piece], int, int]:
     """Silence the first frames of a run, up to one that needs no bytes from before the run.
 
     The data of a frame of layer 3 may begin in the frames before it; its side information says how far back. A
-    frame that is muted has none, but keeps the data that those behind it need.
+    frame that is muted has none, but keeps what those behind it need, and reaches as far back as it can, since a
+    decoder only carries on what the frame in between reaches.
 
     Returns
     -------
@@ -176,7 +182,9 @@ def _mute(file: BinaryIO, run: Run) -> tuple[list[Piece], int, int]:
         if back <= reservoir:
             return pieces, at, number
         size, head = header.size + run.free, side + header.side_information
-        pieces += [(header.bits | 1 << 16).to_bytes(4, "big") + bytes(head - 4), (at + head, size - head)]
+        reach = min(reservoir, 511) << 7 if header.is_version_1 else min(reservoir, 255) << 8
+        muted = (header.bits | 1 << 16).to_bytes(4, "big") + reach.to_bytes(2, "big")
+        pieces += [muted.ljust(head, b"\0"), (at + head, size - head)]
         reservoir += size - head
         at += size
     return [], run.start, 0

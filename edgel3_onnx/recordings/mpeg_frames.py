@@ -125,11 +125,16 @@ class Run:
     is_tagged: bool = False  # the first frame holds "Xing", "Info" or "VBRI" and no audio
 
 
-def scan(file: BinaryIO, start: int, end: int) -> tuple[list[Run], int]:
-    """All runs between two offsets, and how many bytes behind the last are neither frames, tags nor padding."""
+def scan(file: BinaryIO, start: int, end: int) -> tuple[list[Run], int, bool]:
+    """All runs between two offsets.
+
+    Returns
+    -------
+    the runs, how many bytes behind the last are neither frames, tags nor padding, and whether the end cuts a frame
+    """
     data = Bytes(file, end)
     runs: list[Run] = []
-    at, broken, zeros = start, 0, 0
+    at, broken, zeros, is_cut = start, 0, 0, False
     while at < end:
         behind = _behind_tag(data, at)
         if behind > at:
@@ -151,10 +156,10 @@ def scan(file: BinaryIO, start: int, end: int) -> tuple[list[Run], int]:
         runs.append(run)
         at, broken, zeros = run.end, 0, 0
         if run.end + 4 <= end and (header := parse(data.at(at, 4))) and header.format == run.header.format:
-            at = end  # a frame that the end of the file cuts
+            at, is_cut = end, True
     if zeros and runs and not data.at(max(runs[-1].end - 32, 0), 32).strip(b"\0"):
         broken += zeros  # they begin inside the last frame: not padding, but damage
-    return runs, broken
+    return runs, broken, is_cut
 
 
 def behind_tags(file: BinaryIO, end: int) -> int:

@@ -102,6 +102,7 @@ def _add_stream(found: Walk, path: str, file: BinaryIO, stream: _Stream, unit: f
     """Append the parts of a stream; ``unit`` is the number of samples for one of the positions'."""
     headers, runs = _runs(file, stream)
     if not runs:
+        found.is_cut = True
         return
     at = 0  # position up to which there is something
     for number, run in enumerate(runs):
@@ -123,6 +124,7 @@ def _add_stream(found: Walk, path: str, file: BinaryIO, stream: _Stream, unit: f
         found.parts.append(Part(length, pieces))
         at = begin + length
     last = runs[-1][-1]
+    found.lost_at_end += max((last.position - stream.pre_skip) * unit - at - 1, 0) / found.sample_rate
     if last.flags & LAST:
         return
     lost = max((page.position for page in stream.damaged if page.number > last.number), default=0) - last.position
