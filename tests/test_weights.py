@@ -397,8 +397,9 @@ def test_packaged_variant_is_taken_from_the_package(mirror, variant, monkeypatch
     assert half == weights.cache_dir() / "shipped.mel.fp16.onnx" == weights.cached_path(packaged, "fp16")
 
 
-def test_missing_converter_package_is_named(mirror, variant, monkeypatch):
-    monkeypatch.setitem(sys.modules, "h5py", None)
+def test_missing_converter_package_is_named(mirror, variant, monkeypatch, tmp_path):
+    (tmp_path / "h5py.py").write_text("raise ModuleNotFoundError(name='h5py')")
+    monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(EdgeL3Error, match="Converting weights needs the Python package 'h5py': install it"):
         weights.embedding_model_path(variant)
     assert cached_names() == set()

@@ -165,7 +165,8 @@ def _unavailable(variant: Variant, failure: str) -> str:
 def _convert(data: bytes, network_name: str, variant_id: str | None, source_file: str) -> bytes:
     with _export_packages("Converting weights"):
         from edgel3_onnx.export.convert.compact import compact
-        from edgel3_onnx.export.convert.h5_to_onnx import convert, decompress
+        from edgel3_onnx.export.convert.h5_to_onnx import convert
+        from edgel3_onnx.export.convert.source import decompress
 
         graph = convert(
             decompress(data, source_file),
@@ -187,12 +188,9 @@ def _quantize(graph: bytes, precision: str) -> bytes:
 def _checked_precision(graph: bytes, network_name: str, source_file: str) -> str:
     """Refuse a graph of another architecture; return the precision that it has."""
     with _export_packages("Checking a graph"):
-        from edgel3_onnx.export.convert.check import check_graph
-        from edgel3_onnx.export.convert.graph import parse, read_metadata
+        from edgel3_onnx.export.convert.check import check_file
 
-        check_graph(graph, NETWORKS[network_name], source_file)
-        metadata = read_metadata(parse(graph, source_file), source_file)
-        return metadata.precision if metadata else "fp32"
+        return check_file(graph, NETWORKS[network_name], source_file)
 
 
 @contextmanager
@@ -208,12 +206,12 @@ def _export_packages(what: str) -> Iterator[None]:
 
 
 def _read_own_file(path: Path) -> bytes:
+    from edgel3_onnx.export.convert.source import read_file
+
     try:
-        if path.stat().st_size > download.MAX_BYTES:
-            raise EdgeL3ArgumentError(f"weights: {path} is larger than {download.MAX_BYTES} bytes")
-        data = path.read_bytes()
-    except OSError as error:
-        raise EdgeL3ArgumentError(f"weights: cannot read {path} ({error.strerror or error})") from error
+        data = read_file(path)
+    except EdgeL3Error as error:
+        raise EdgeL3ArgumentError(f"weights: {error}") from error
     if not data:
         raise EdgeL3ArgumentError(f"weights: {path} is empty")
     return data
