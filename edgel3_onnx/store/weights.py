@@ -11,7 +11,7 @@ from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error
 from edgel3_onnx.metadata import FORMAT, PRECISIONS
 from edgel3_onnx.spec import NETWORKS
 from edgel3_onnx.store import download
-from edgel3_onnx.store.cache import cache_dir, fault, get_or_make
+from edgel3_onnx.store.cache import cache_dir, fault, get_or_make, locate
 from edgel3_onnx.store.registry import Variant, upstream_url, variants
 
 __all__ = ["cache_dir", "cached_path", "convert_file", "embedding_model_path"]
@@ -26,7 +26,7 @@ def cached_path(variant: Variant, precision: str = "fp32") -> Path | None:
     packaged = _packaged_path(variant, precision)
     if packaged is not None:
         return packaged
-    graph = cache_dir() / _graph_name(variant.id, precision)
+    graph = locate(_graph_name(variant.id, precision), _origin_of(variant))
     return graph if fault(graph, _origin_of(variant)) is None else None
 
 
@@ -145,7 +145,7 @@ def _convert_published(variant: Variant, verbose: bool) -> bytes:
 
 
 def _unavailable(variant: Variant, failure: str) -> str:
-    graph = cache_dir() / _graph_name(variant.id, "fp32")
+    graph = locate(_graph_name(variant.id, "fp32"), _origin_of(variant))
     ways_out = [
         "set EDGEL3_ONNX_MIRROR to a directory or an http(s) URL that has this file",
         "give a weight file: --weights FILE, in Python weights=FILE",
