@@ -2,17 +2,20 @@
 
 import argparse
 import json
-import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
-from contextlib import closing
-from typing import Any
+from collections.abc import Mapping, Sequence
+from contextlib import closing, nullcontext
+from inspect import signature
 
-from edgel3_onnx.audio import check_hop_size
+import numpy as np
+from numpy.typing import NDArray
+
+from edgel3_onnx.audio import to_hop_length
+from edgel3_onnx.checks import check_choice, check_count, check_flag
 from edgel3_onnx.command import interrupt
-from edgel3_onnx.command.arguments import PROGRAM, parse_arguments
+from edgel3_onnx.command.arguments import PROGRAM, parse_arguments, positive_float, positive_int, with_packaged_model
 from edgel3_onnx.command.corpus import plan_run
 from edgel3_onnx.command.live import (
     PCM_FORMATS,
@@ -25,20 +28,51 @@ from edgel3_onnx.command.live import (
     read_wav_header,
 )
 from edgel3_onnx.command.pool import work_in_processes
-from edgel3_onnx.command.report import Reporter, Summary
-from edgel3_onnx.command.runner import ModelOptions, RunOptions, prepare, rehearse, work
+from edgel3_onnx.command.report import Reporter, Summary, showing_log
+from edgel3_onnx.command.runner import RunOptions, prepare, rehearse, work
 from edgel3_onnx.cpu import available_cpus
-from edgel3_onnx.embedding import check_options
-from edgel3_onnx.engines.session import check_provider
-from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error
-from edgel3_onnx.files import Options, get_output_path, provenance
-from edgel3_onnx.outputs.arrays import FORMATS, WRITERS, Float32, Float64, read_metadata
-from edgel3_onnx.store.registry import find_variant
+from edgel3_onnx.embedding import EmbeddingOptions, Embeddings
+from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error, WeightsUnavailableError
+from edgel3_onnx.files import get_output_path
+from edgel3_onnx.models import ModelOptions
+from edgel3_onnx.outputs import record
+from edgel3_onnx.outputs.arrays import FORMATS, WRITERS
+from edgel3_onnx.outputs.inspect import read_metadata
 from edgel3_onnx.streaming import EmbeddingStream
+from edgel3_onnx.terminal import usable_streams
+
+__all__ = ["get_file_list", "main", "parse_args", "positive_float", "positive_int", "run"]
 
 EXIT_FAILED, EXIT_USAGE = 1, 2
 
+parse_args = parse_arguments  # edgel3's name
 
+
+def get_file_list(input_list: Sequence[str | os.PathLike[str]]) -> list[str]:
+    """The files of ``input_list`` and the files directly in its directories, as absolute paths.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        If it is no list of paths.
+    EdgeL3Error
+        If a path does not exist.
+    """
+    if isinstance(input_list, str | os.PathLike) or not isinstance(input_list, Sequence):
+        raise argparse.ArgumentTypeError(f"a list of paths is needed, got {input_list!r}")
+    found: list[str] = []
+    for item in input_list:
+        if os.path.isdir(item):
+            inside = (os.path.join(item, name) for name in sorted(os.listdir(item)))
+            found += [os.path.abspath(path) for path in inside if os.path.isfile(path)]
+        elif os.path.isfile(item):
+            found.append(os.path.abspath(item))
+        else:
+            raise EdgeL3Error(f"{os.fspath(item)}: there is no such file or directory")
+    return found
+
+
+@usable_streams()
 def run(
     inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     output_dir: str | os.PathLike[str] | None = None,
@@ -57,8 +91,7 @@ def run(
     num_threads: int | None = None,
     weights: str | os.PathLike[str] | None = None,
     precision: str = "fp32",
-    provider_options: dict[str, str] | None = None,
-    fast_math: bool = False,
+    provider_options: Mapping[str, str] | None = None,
     format: str = "npz",
     recursive: bool = False,
     jobs: int = 1,
@@ -74,7 +107,7 @@ def run(
         Files, and directories, of which the audio files are taken.
     output_dir, suffix
         As of :func:`edgel3_onnx.process_file`; sub-folders of input directories are kept below ``output_dir``.
-    model_type, emb_dim, retrain_type, sparsity, provider, num_threads, weights, precision, provider_options, fast_math
+    model_type, emb_dim, retrain_type, sparsity, provider, num_threads, weights, precision, provider_options
         As of :func:`edgel3_onnx.load_embedding_model`. With several jobs, ``num_threads`` is per job.
     center, hop_size, batch_size, resampler
         As of :func:`edgel3_onnx.get_embedding`.
@@ -88,7 +121,8 @@ def run(
         Processes that work at the same time.
     existing : {"replace", "skip"} or None
         What to do about outputs that exist. "skip" keeps those that are whole and were made from the same file
-        with the same model and options. None: replace them, but do not touch a dataset that has parts.
+        with the same model and options. "replace" replaces them; a dataset's parts go when the first new one is
+        whole. None: replace outputs, but do not touch a dataset that has parts.
     report : path or None
         Where to write one JSON object per input.
     dry_run : bool
@@ -105,69 +139,72 @@ def run(
     EdgeL3Error
         If the model cannot be loaded.
     """
-    check_options(center, 0, batch_size, resampler)
-    check_hop_size(hop_size, find_variant(model_type, emb_dim, retrain_type, sparsity).spec.sample_rate)
-    check_provider(provider)
-    if not isinstance(jobs, int) or jobs < 1:
-        raise EdgeL3ArgumentError(f"jobs must be a positive integer, got {jobs!r}")
-    if existing not in (None, "replace", "skip"):
-        raise EdgeL3ArgumentError(f"existing must be 'replace', 'skip' or None, got {existing!r}")
-    if format not in FORMATS:
-        raise EdgeL3ArgumentError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
-    if format == "parquet" and output_dir is None:
-        raise EdgeL3ArgumentError("format parquet makes one dataset of all inputs: name its directory with --output")
-    paths = [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs)
-    plan = plan_run(paths, output_dir, suffix, format, recursive)
+    jobs = check_count("jobs", jobs)
     if num_threads is None and jobs > 1:
         num_threads = max(available_cpus() // jobs, 1)
-    model_options = ModelOptions(
-        model_type,
-        emb_dim,
-        retrain_type,
-        sparsity,
-        provider,
-        num_threads,
-        weights,
-        precision,
-        provider_options,
-        fast_math,
-        verbose,
-    )
-    embedding_options = Options(bool(center), hop_size, resampler, batch_size)
+    model_options, embedding_options = ModelOptions.of(locals()), EmbeddingOptions.of(locals())
+    to_hop_length(embedding_options.hop_size, model_options.variant.spec.sample_rate)
+    check_choice("format", format, FORMATS)
+    if existing is not None:
+        check_choice("existing", existing, ("replace", "skip"))
+    if format == "parquet" and output_dir is None:
+        raise EdgeL3ArgumentError("format parquet makes one dataset of all inputs: name its directory with --output")
+    quiet = not check_flag("verbose", verbose)
+    plan = plan_run(_paths(inputs), output_dir, suffix, format, recursive)
     options = RunOptions(model_options, embedding_options, format, os.fspath(output_dir or ""), existing == "skip")
-    if not dry_run:
-        prepare(plan, options, replace=existing == "replace")
     alone = len(plan.tasks) == 1
-    with Reporter(len(plan.tasks), plan.notes, quiet=not verbose, path=report, show_bar=not alone) as reporter:
-        if dry_run:
-            records = rehearse(plan.tasks, options)
-        elif jobs > 1 and not alone:
+    if dry_run:
+        records = rehearse(plan.tasks, options)
+    else:
+        options = prepare(plan, options, replacing=existing == "replace")
+        if jobs > 1 and not alone:
+            model_options.graph()  # made here once, or refused before anything is started
             records = work_in_processes(plan.tasks, options, jobs)
         else:
-            records = work(model_options.load(), plan.tasks, options, show_progress=verbose and alone)
-        with closing(records):
-            for record in records:
-                reporter.add(record)
+            records = work(model_options.load(), plan.tasks, options, show_progress=alone and not quiet)
+    with (
+        Reporter(len(plan.tasks), plan.notes, quiet=quiet, path=report, show_bar=not alone) as reporter,
+        closing(records),
+    ):
+        for each in records:
+            reporter.add(each)
     return reporter.summary()
 
 
+def _paths(inputs: object) -> list[str | os.PathLike[str]]:
+    items = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
+    if not isinstance(items, Sequence) or not all(isinstance(item, str | os.PathLike) for item in items):
+        raise EdgeL3ArgumentError(f"inputs must be a path or a list of paths, got {inputs!r}")
+    return list(items)
+
+
+@usable_streams()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status: 0 all good, 1 some failed, 2 usage, 130 or 143 on a signal."""
+    if argv is None:
+        argv = sys.argv[1:]
     try:
-        with interrupt.raising_on_signals():
-            return _dispatch(parse_arguments(argv))
+        args = parse_arguments(argv)
+        with interrupt.raising_on_signals(), nullcontext() if args.quiet else showing_log():
+            return _dispatch(args)
     except interrupt.Interrupted as stop:
         print(f"{PROGRAM}: stopped by {signal.Signals(stop.signum).name}", file=sys.stderr)
         return 128 + stop.signum
     except EdgeL3ArgumentError as error:
         print(f"{PROGRAM}: error: {error}", file=sys.stderr)
         return EXIT_USAGE
+    except WeightsUnavailableError as error:
+        print(f"{PROGRAM}: error: {error.explain(with_packaged_model(argv))}", file=sys.stderr)
+        return EXIT_FAILED
     except EdgeL3Error as error:
         print(f"{PROGRAM}: error: {error}", file=sys.stderr)
         return EXIT_FAILED
     except BrokenPipeError:
         # Whoever read standard output has stopped. Python would complain about it once more when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+    except OSError as error:  # of the system itself: no directory for temporary files, standard output on a full disk
+        print(f"{PROGRAM}: error: {error}", file=sys.stderr)
         return EXIT_FAILED
 
 
@@ -182,50 +219,22 @@ def _dispatch(args: argparse.Namespace) -> int:
             return doctor.fetch(args.fetch, args.precision, not args.quiet)
         print(doctor.list_models() if args.list_models else doctor.report())
         return 0
-    if args.provider == "auto" and not args.quiet:  # says which provider it chose
-        logging.basicConfig(format=f"{PROGRAM}: %(message)s")
-        logging.getLogger("edgel3_onnx").setLevel(logging.INFO)
-    if args.inputs == ["-"]:
-        return _live(args)
-    summary = run(
-        args.inputs,
-        args.output_dir,
-        args.suffix,
-        center=args.center,
-        hop_size=args.hop_size,
-        verbose=not args.quiet,
-        batch_size=args.batch_size,
-        resampler=args.resampler,
-        format=args.format or "npz",
-        recursive=args.recursive,
-        jobs=args.jobs,
-        existing=args.existing,
-        report=args.report,
-        dry_run=args.dry_run,
-        **_model_arguments(args),
-    )
-    return EXIT_FAILED if summary.failed else 0
-
-
-def _model_arguments(args: argparse.Namespace) -> dict[str, Any]:
-    return {
-        "model_type": args.model_type,
-        "emb_dim": args.emb_dim,
-        "retrain_type": args.retrain_type,
+    arguments = {
+        **vars(args),
         "sparsity": args.model_sparsity,
-        "provider": args.provider,
-        "num_threads": args.threads,
-        "weights": args.weights,
-        "precision": args.precision,
+        "center": not args.no_centering,
         "provider_options": dict(args.provider_option),
-        "fast_math": args.fast_math,
+        "verbose": not args.quiet,
     }
+    if args.inputs == ["-"]:
+        return _live(args, ModelOptions.of(arguments), EmbeddingOptions.of(arguments))
+    given = {name: arguments[name] for name in signature(run).parameters if arguments.get(name) is not None}
+    return EXIT_FAILED if run(**given).failed else 0
 
 
-def _live(args: argparse.Namespace) -> int:
+def _live(args: argparse.Namespace, model_options: ModelOptions, options: EmbeddingOptions) -> int:
     """Embed standard input: JSON lines as the audio comes, or one file at its end."""
-    model = ModelOptions(**_model_arguments(args), verbose=not args.quiet).load()
-    options = Options(args.center, args.hop_size, args.resampler)
+    model = model_options.load()
     reader = PipeReader(binary_stdin())
     if args.rate is not None:
         pcm = PcmFormat(args.rate, PCM_FORMATS[args.pcm or "s16le"])
@@ -247,12 +256,13 @@ def _live(args: argparse.Namespace) -> int:
         raise
     finally:
         if collected.windows:
-            metadata = {**provenance(model, options), "source": "-", "sample_rate": pcm.rate, "samples": stream.samples}
-            WRITERS[args.format](output, *collected.arrays(), metadata)
+            metadata = {**record.manner(model, options), "source": "-", "sample_rate": pcm.rate}
+            embeddings = Embeddings.of(collected.arrays()[0], model, options)
+            WRITERS[args.format](output, embeddings, {**metadata, "samples": stream.samples})
     return 0
 
 
-def _print_json(embedding: Float32, timestamps: Float64) -> None:
+def _print_json(embedding: NDArray[np.float32], timestamps: NDArray[np.float64]) -> None:
     for line in json_lines(embedding, timestamps):
         print(line)
     sys.stdout.flush()

@@ -1,37 +1,26 @@
 """From audio files to embeddings: decoded in blocks, so that memory does not grow with their length."""
 
-import hashlib
 import os
 import warnings as python_warnings
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgel3_onnx.audio import check_hop_size, check_sample_rate, mix_down
-from edgel3_onnx.embedding import check_options, embed
+from edgel3_onnx.audio import check_sample_rate, mix_down
+from edgel3_onnx.checks import check_flag
+from edgel3_onnx.embedding import EmbeddingOptions, Embeddings, drift_warning, embed
 from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error, EdgeL3Warning
-from edgel3_onnx.models import EmbeddingModel, load_embedding_model
-from edgel3_onnx.outputs.arrays import Metadata, write_npz
+from edgel3_onnx.models import EmbeddingModel, given_or_loaded
+from edgel3_onnx.outputs import record
+from edgel3_onnx.outputs.arrays import is_current, write_npz
+from edgel3_onnx.outputs.record import Metadata
 from edgel3_onnx.recordings.decode import open_recording
 from edgel3_onnx.streaming import WindowStream
-from edgel3_onnx.version import __version__
 
 _MIN_BLOCK = 1.0  # seconds decoded at a time, at least
-
-
-@dataclass(frozen=True)
-class Options:
-    """How recordings are cut into windows, as of :func:`edgel3_onnx.get_embedding`."""
-
-    center: bool = True
-    hop_size: float = 0.1  # seconds
-    resampler: str = "kaiser_best"
-    batch_size: int | None = None  # windows per run; None: the model's own choice
 
 
 @dataclass(eq=False)
@@ -51,9 +40,7 @@ class Job:
         Of the recording, in Hz.
     samples : int
         Per channel, at that rate.
-    embedding : float32 (T, D) or None
-    timestamps : float64 (T,) or None
-        Seconds.
+    embeddings : Embeddings or None
     """
 
     path: str
@@ -62,8 +49,7 @@ class Job:
     warnings: list[str] = field(default_factory=list)
     sample_rate: float = 0.0
     samples: int = 0
-    embedding: NDArray[np.float32] | None = None
-    timestamps: NDArray[np.float64] | None = None
+    embeddings: Embeddings | None = None
 
     @property
     def seconds(self) -> float:
@@ -77,7 +63,7 @@ class Job:
 
 
 def embed_files(
-    model: EmbeddingModel, jobs: Iterable[Job], options: Options, *, show_progress: bool = False
+    model: EmbeddingModel, jobs: Iterable[Job], options: EmbeddingOptions, *, show_progress: bool = False
 ) -> Iterator[Job]:
     """Compute the embeddings of many files, in batches that files share.
 
@@ -96,10 +82,9 @@ def embed_files(
     Raises
     ------
     EdgeL3ArgumentError
-        If an option is not one of those allowed.
+        If the hop is less than one sample at the model's rate.
     """
-    check_options(options.center, 0, options.batch_size, options.resampler)
-    hop_length = check_hop_size(options.hop_size, model.sample_rate)
+    hop_length = options.hop_length(model)
     batch_size = options.batch_size or model.batch_size
     started: deque[Job] = deque()
 
@@ -111,13 +96,14 @@ def embed_files(
     for embedding in embed(model, signals(), batch_size, show_progress=show_progress):
         job = started.popleft()
         if not job.skip and job.error is None:
-            job.embedding = embedding
-            job.timestamps = np.arange(len(embedding), dtype=np.float64) * float(options.hop_size)
+            job.embeddings = Embeddings.of(embedding, model, options)
+            if (drift := drift_warning(len(embedding), model, options)) is not None:
+                job.warnings.append(drift)
         yield job
 
 
 def _windows(
-    model: EmbeddingModel, job: Job, hop_length: int, batch_size: int, options: Options
+    model: EmbeddingModel, job: Job, hop_length: int, batch_size: int, options: EmbeddingOptions
 ) -> Iterator[NDArray[np.float32]]:
     """What the network takes for one file; ends early, with ``job.error`` set, where the file is bad."""
     if job.skip:
@@ -125,7 +111,7 @@ def _windows(
     try:
         with open_recording(job.path) as recording:
             job.sample_rate = check_sample_rate(recording.sample_rate)
-            stream = WindowStream(model, job.sample_rate, hop_length, options.center, options.resampler)
+            stream = WindowStream(model, job.sample_rate, options)
             for block in recording.blocks(max(batch_size * hop_length / model.sample_rate, _MIN_BLOCK)):
                 try:
                     yield from stream.feed(mix_down(block), batch_size)
@@ -146,68 +132,35 @@ def _windows(
             job.warnings.append(f"shorter than the window of 1 second ({job.seconds:.3f} s); padded with zeros")
 
 
-def provenance(model: EmbeddingModel, options: Options) -> Metadata:
-    """How embeddings are made: what every output of a run has in common."""
-    from onnxruntime import __version__ as onnxruntime_version
-
-    return {
-        "package": "edgel3-onnx",
-        "version": __version__,
-        "onnxruntime": onnxruntime_version,
-        "provider": model.providers[0],
-        "variant": model.info.variant,
-        "weights_sha256": model.info.weights_sha256 or _sha256(model.info.path),
-        "precision": model.info.precision,
-        "fast_math": model.info.fast_math,
-        "resampler": options.resampler,
-        "hop_size": float(options.hop_size),
-        "center": bool(options.center),
-    }
-
-
-def source_identity(path: str) -> Metadata:
-    """By what a later run tells whether this is the same recording, without reading it."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        size = modified = None  # opening it will fail, and say why
-    else:
-        size, modified = status.st_size, status.st_mtime_ns
-    return {"source": os.path.basename(path), "source_bytes": size, "source_mtime_ns": modified}
-
-
-@cache
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def process_file(
-    filepath: str | os.PathLike[str],
+    filepath: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     output_dir: str | os.PathLike[str] | None = None,
     suffix: str | None = None,
     model: EmbeddingModel | None = None,
     model_type: str = "sparse",
     emb_dim: int = 128,
-    retrain_type: str = "ft",
     sparsity: float = 95.45,
     center: bool = True,
     hop_size: float = 0.1,
     verbose: bool = True,
     *,
+    retrain_type: str = "ft",
+    overwrite: bool = True,
     provider: str = "cpu",
     batch_size: int | None = None,
     resampler: str = "kaiser_best",
     num_threads: int | None = None,
     weights: str | os.PathLike[str] | None = None,
     precision: str = "fp32",
+    provider_options: Mapping[str, str] | None = None,
 ) -> None:
-    """Compute the embedding of an audio file and save it as .npz.
+    """Compute the embedding of an audio file, or of each of a list of them, and save it as .npz.
 
-    The file is decoded in blocks: memory grows with its length only by the embedding itself.
+    Files are decoded in blocks: memory grows with their length only by the embedding itself.
 
     Parameters
     ----------
-    filepath : path
+    filepath : path, or list of paths
         What libsndfile reads; with the extra ``[av]`` also m4a, mp4, webm and so on.
     output_dir : path or None
         Made if need be. None: the directory of the audio file.
@@ -215,51 +168,83 @@ def process_file(
         The output is ``<stem>.npz``, or ``<stem>_<suffix>.npz``.
     verbose : bool
         Show a progress bar where standard error is a terminal.
+    overwrite : bool
+        False keeps an output that exists: it is no error if it is whole and was made from the same file, with the
+        same model and options.
 
     The other parameters are those of :func:`edgel3_onnx.get_embedding`. The .npz holds ``embedding`` float32
-    (T, D), ``timestamps`` float64 (T,) and ``metadata``, a JSON string that says how they were made.
+    (T, D), ``timestamps`` float64 (T,), ``start_sample`` int64 (T,), where each window starts in samples at the
+    model's rate (negative in the zeros that centring puts in front), and ``metadata``, a JSON string that says how
+    they were made.
 
     Raises
     ------
     EdgeL3ArgumentError
-        If an argument is not one of those allowed.
+        If an argument is not one of those allowed, or two files of a list would have the same output.
     EdgeL3Error
-        If the model cannot be loaded, the file cannot be read, is empty, damaged or truncated, has NaN or infinite
-        samples, or the output cannot be written. No part of an output is left behind.
+        If the model cannot be loaded, a file cannot be read, is empty, damaged or truncated, has NaN or infinite
+        samples, or its output cannot be written or must be kept. No part of an output is left behind. Of a list,
+        the other files are done first.
 
     Warns
     -----
     EdgeL3Warning
-        If the audio is all zeros or shorter than one window.
+        If the audio is all zeros or shorter than one window, or the last timestamp is more than half a hop ahead of
+        its window.
     """
-    check_options(center, verbose, batch_size, resampler)
-    if model is None:
-        model = load_embedding_model(
-            model_type,
-            emb_dim,
-            retrain_type,
-            sparsity,
-            provider=provider,
-            num_threads=num_threads,
-            weights=weights,
-            precision=precision,
-            verbose=bool(verbose),
-        )
-    elif not isinstance(model, EmbeddingModel):
-        raise EdgeL3ArgumentError(
-            f"model must come from load_embedding_model, got an object of type {type(model).__name__}"
-        )
-    path = os.fspath(filepath)
-    output = get_output_path(path, f"{suffix or ''}.npz", output_dir)
-    options = Options(bool(center), hop_size, resampler, batch_size)
-    source = source_identity(path)
-    (job,) = embed_files(model, [Job(path)], options, show_progress=bool(verbose))
-    if job.embedding is None or job.timestamps is None:
-        raise EdgeL3Error(f"{path}: {job.error}")
-    for warning in job.warnings:
-        python_warnings.warn(f"{path}: {warning}", EdgeL3Warning, stacklevel=2)
-    metadata = {**provenance(model, options), **source, **job.metadata()}
-    write_npz(output, job.embedding, job.timestamps, metadata)
+    options, show_progress = EmbeddingOptions.of(locals()), check_flag("verbose", verbose)
+    replace = check_flag("overwrite", overwrite)
+    outputs = _outputs(filepath, suffix, output_dir)
+    model = given_or_loaded(model, locals())
+    common = record.manner(model, options)
+    started: deque[Metadata] = deque()  # filled by the thread that reads ahead
+
+    def jobs() -> Iterator[Job]:
+        for path, output in outputs.items():
+            metadata = {**common, **record.source(path)}
+            job = Job(path)
+            if not replace and os.path.lexists(output):
+                job.skip = is_current(output, metadata)
+                if not job.skip:
+                    job.error = f"{output} exists and was made otherwise; overwrite=True replaces it"
+            started.append(metadata)
+            yield job
+
+    failures = []
+    for job in embed_files(model, jobs(), options, show_progress=show_progress):
+        metadata = started.popleft()
+        try:
+            if job.error is not None:
+                raise EdgeL3Error(f"{job.path}: {job.error}")
+            if job.embeddings is None:
+                continue
+            for warning in job.warnings:
+                python_warnings.warn(f"{job.path}: {warning}", EdgeL3Warning, stacklevel=2)
+            write_npz(outputs[job.path], job.embeddings, {**metadata, **job.metadata()})
+        except EdgeL3Error as error:
+            failures.append(error)
+    if len(failures) == 1:
+        raise failures[0]
+    if failures:
+        lines = "\n  ".join(str(error) for error in failures)
+        raise EdgeL3Error(f"{len(failures)} of {len(outputs)} files failed:\n  {lines}")
+
+
+def _outputs(filepath: object, suffix: str | None, output_dir: str | os.PathLike[str] | None) -> dict[str, str]:
+    """The output of each input of :func:`process_file`."""
+    items = [filepath] if isinstance(filepath, str | os.PathLike) else filepath
+    if not isinstance(items, Sequence) or not all(isinstance(item, str | os.PathLike) for item in items):
+        raise EdgeL3ArgumentError(f"filepath must be a path or a list of paths, got {filepath!r}")
+    outputs: dict[str, str] = {}
+    sources: dict[str, str] = {}
+    for path in map(os.fspath, items):
+        output = get_output_path(path, f"{suffix or ''}.npz", output_dir)
+        other = sources.setdefault(os.path.abspath(output), path)
+        if os.path.abspath(other) != os.path.abspath(path):
+            raise EdgeL3ArgumentError(f"{other} and {path} would both be saved as {output}; nothing was done")
+        if other == path:
+            outputs[path] = output
+    return outputs
 
 
 def get_output_path(

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import golden
 from edgel3_onnx import EdgeL3ArgumentError, get_embedding, process_file
+from edgel3_onnx.embedding import EmbeddingOptions
 from edgel3_onnx.spec import FRONTENDS, NETWORKS, RESAMPLERS
 from edgel3_onnx.streaming import EmbeddingStream, WindowStream
 
@@ -64,7 +65,8 @@ def test_windows_do_not_depend_on_chunks(resampler, samples, cuts, hop_length, c
     audio = np.random.default_rng(samples).standard_normal(samples).astype(np.float32)
     if int(samples * (8000 / sr)) < 1:
         return
-    stream = WindowStream(model, sr, hop_length, center, resampler)
+    options = EmbeddingOptions(center, (hop_length + 0.5) / 8000, resampler)
+    stream = WindowStream(model, sr, options)
     found = []
     for chunk in np.split(audio, sorted({cut % (samples + 1) for cut in cuts})):
         found += stream.feed(chunk, batch_size)

@@ -12,7 +12,8 @@ import edgel3_onnx
 # From the ground up; a module may import what stands on a line above its own, and on its own line if that makes no
 # circle. Packages stand for all their modules, but for those that have a line of their own.
 FLOORS = """
-    exceptions version spec metadata atomic cpu _frontend _sparse onnx_models
+    exceptions version terminal _frontend _sparse onnx_models
+    edgel3_exceptions edgel3_warnings checks spec metadata atomic cpu
     frontend audio
     export.convert
     store

@@ -5,11 +5,13 @@ import gzip
 import hashlib
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import threading
 import time
+import traceback
 from pathlib import Path
 
 import onnx
@@ -17,6 +19,7 @@ import pytest
 import soundfile
 
 import golden
+from conftest import posix_only
 from edgel3_onnx import EdgeL3ArgumentError, EdgeL3Error, cli, models
 from edgel3_onnx.store import cache, download, weights
 from edgel3_onnx.store.registry import variants
@@ -48,6 +51,7 @@ def upstream(published, variant, monkeypatch):
         yield server
 
 
+PUBLISHED = "https://github.com/ksangeeta2429/edgel3/raw/models"
 GRAPH = "sea-64.mel.fp32.onnx"
 
 
@@ -176,6 +180,7 @@ def test_lock_holds_after_the_first_holder_failed():
     assert cached_names() == set()
 
 
+@posix_only
 def test_killed_download_leaves_no_data_and_no_lock(upstream, variant):
     upstream.faults.append("stall")
     child = start(variant)
@@ -187,6 +192,7 @@ def test_killed_download_leaves_no_data_and_no_lock(upstream, variant):
     assert cached_names() == {GRAPH, GRAPH + ".json"}
 
 
+@posix_only
 def test_interrupted_download_leaves_nothing(upstream, variant):
     upstream.faults.append("stall")
     child = start(variant)
@@ -197,6 +203,7 @@ def test_interrupted_download_leaves_nothing(upstream, variant):
     assert cached_names() == set()
 
 
+@posix_only
 def test_waiting_process_takes_over_from_one_that_is_killed(upstream, variant):
     upstream.faults.append("stall")
     first = start(variant)
@@ -210,6 +217,7 @@ def test_waiting_process_takes_over_from_one_that_is_killed(upstream, variant):
     assert len(upstream.requests) == 2
 
 
+@posix_only
 def test_stopped_holder_of_the_lock_is_not_waited_for_for_ever(upstream, variant, monkeypatch):
     monkeypatch.setattr(cache, "LOCK_TIMEOUT_S", 0.2)
     upstream.faults.append("stall")
@@ -320,6 +328,7 @@ def test_cache_directory_of_the_user_unless_the_environment_names_one(monkeypatc
     assert list(tmp_path.iterdir()) == []
 
 
+@posix_only
 def test_cache_that_cannot_be_written_is_reported_with_the_way_out(mirror, variant, monkeypatch, tmp_path):
     blocked = tmp_path / "file" / "cache"
     blocked.parent.write_text("not a directory")
@@ -337,26 +346,35 @@ def test_unavailable_variant_is_explained_in_few_lines(upstream, variant):
     with pytest.raises(EdgeL3Error) as caught:
         weights.embedding_model_path(variant)
     lines = str(caught.value).splitlines()
-    shipped = [v.model_type for v in variants().values() if v.packaged]
-    assert lines[:7] == [
+    assert lines == [
         f"Cannot get the weights of sea-64 ({variant.file}). Tried:",
         f"  {weights.cache_dir() / GRAPH}: not there",
         f"  {upstream.url}/{variant.file}: HTTP 404 Not Found",
+        f"  {PUBLISHED}/{variant.file}: not tried, because EDGEL3_ONNX_MIRROR is set",
         "Ways out:",
-        "  set EDGEL3_ONNX_MIRROR to a directory or an http(s) URL that has this file;",
-        "  give a weight file: --weights FILE, in Python weights=FILE;",
-        f"  copy {weights.cache_dir()} from a machine that has this model (EDGEL3_ONNX_CACHE sets the place)"
-        + (";" if shipped else "."),
+        "  take the model that comes with this package, which has embeddings of its own:",
+        '    edgel3_onnx.load_embedding_model("micro")',
+        "  give a weight file: --weights FILE, in Python weights=FILE",
+        "  set EDGEL3_ONNX_MIRROR to a directory or an http(s) URL that has this file",
+        f"  copy {weights.cache_dir()} from a machine that has this model (EDGEL3_ONNX_CACHE sets the place)",
     ]
-    assert lines[7:] == [f"  use the model that comes with this package: --model-type {t}." for t in shipped]
     assert cached_names() == set()
+
+
+def test_unavailable_variant_is_one_error_without_those_behind_it(upstream, variant):
+    del upstream.files[variant.file]
+    with pytest.raises(EdgeL3Error) as caught:
+        weights.embedding_model_path(variant)
+    shown = "".join(traceback.format_exception(caught.value))
+    assert shown.count("Traceback") == 1 and "HTTP 404" in shown
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert type(again) is type(caught.value) and str(again) == str(caught.value)
 
 
 def test_offline_names_the_published_address(variant):
     with pytest.raises(EdgeL3Error) as caught:
         weights.embedding_model_path(variant)
-    address = f"https://github.com/ksangeeta2429/edgel3/raw/models/{variant.file}"
-    assert f"  {address}: not tried, because EDGEL3_ONNX_OFFLINE is set" in str(caught.value)
+    assert f"  {PUBLISHED}/{variant.file}: not tried, because EDGEL3_ONNX_OFFLINE is set" in str(caught.value)
 
 
 def test_wrong_digest_is_refused_before_anything_reads_it(upstream, variant):

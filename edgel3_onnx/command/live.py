@@ -44,7 +44,9 @@ class PcmFormat:
 
 
 def binary_stdin() -> int:
-    """The file descriptor of standard input, without translation of line ends. EdgeL3Error if it is a terminal."""
+    """The file descriptor of standard input, untranslated. EdgeL3Error if nothing can come of it."""
+    if sys.stdin is None or sys.stdin.closed:
+        raise EdgeL3Error("standard input is closed: pipe audio into this command")
     descriptor = sys.stdin.fileno()
     if os.isatty(descriptor):
         raise EdgeL3Error("standard input is a terminal: pipe audio into this command")

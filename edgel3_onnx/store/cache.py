@@ -29,13 +29,25 @@ def cache_dir() -> Path:
     """Where the graphs are kept: EDGEL3_ONNX_CACHE, or the user's cache directory for ``edgel3-onnx``.
 
     It need not exist. The environment is read at each call.
-    """
-    override = os.environ.get("EDGEL3_ONNX_CACHE")
-    if override:
-        return Path(os.path.abspath(os.path.expanduser(override)))
-    from platformdirs import user_cache_path
 
-    return user_cache_path("edgel3-onnx", appauthor=False)
+    Raises
+    ------
+    EdgeL3Error
+        If the user has no home directory and the environment names no cache directory either.
+    """
+    path = os.path.expanduser(os.environ.get("EDGEL3_ONNX_CACHE") or _user_cache())
+    if path.startswith("~"):
+        raise EdgeL3Error("there is no home directory to keep models in; set EDGEL3_ONNX_CACHE to a directory for them")
+    return Path(os.path.abspath(path))
+
+
+def _user_cache() -> str:
+    from platformdirs import user_cache_dir
+
+    try:
+        return user_cache_dir("edgel3-onnx", appauthor=False)
+    except RuntimeError:  # there is no home directory, to later versions of platformdirs
+        return "~"
 
 
 def locate(name: str, origin: Mapping[str, object]) -> Path:
@@ -151,10 +163,12 @@ def _locked(graph: Path) -> Iterator[bool]:
     try:
         yield held
     finally:
+        if descriptor is not None and sys.platform == "win32":  # which does not remove what is open, here or elsewhere
+            os.close(descriptor)
         if held:
-            with suppress(OSError):  # Windows does not remove open files, nor the sticky bit those of others
+            with suppress(OSError):  # the sticky bit keeps the files of others
                 path.unlink(missing_ok=True)
-        if descriptor is not None:
+        if descriptor is not None and sys.platform != "win32":  # where who waits must see that it is gone
             os.close(descriptor)
 
 

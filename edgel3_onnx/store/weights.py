@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 
-from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error
+from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error, WeightsUnavailableError
 from edgel3_onnx.metadata import FORMAT, PRECISIONS
 from edgel3_onnx.spec import NETWORKS
 from edgel3_onnx.store import download
 from edgel3_onnx.store.cache import cache_dir, fault, get_or_make, locate
-from edgel3_onnx.store.registry import Variant, upstream_url, variants
+from edgel3_onnx.store.registry import Variant, upstream_url
 
 __all__ = ["cache_dir", "cached_path", "convert_file", "embedding_model_path"]
 
@@ -140,25 +140,20 @@ def _convert_published(variant: Variant, verbose: bool) -> bytes:
     try:
         data = download.fetch(variant.file, variant.git_blob_id, upstream_url(), verbose=verbose)
     except EdgeL3Error as error:
-        raise EdgeL3Error(_unavailable(variant, str(error))) from error
+        raise _unavailable(variant, str(error)) from None
     return _convert(data, variant.network, variant.id, variant.file)
 
 
-def _unavailable(variant: Variant, failure: str) -> str:
+def _unavailable(variant: Variant, failures: str) -> WeightsUnavailableError:
     graph = locate(_graph_name(variant.id, "fp32"), _origin_of(variant))
-    ways_out = [
-        "set EDGEL3_ONNX_MIRROR to a directory or an http(s) URL that has this file",
-        "give a weight file: --weights FILE, in Python weights=FILE",
-        f"copy {graph.parent} from a machine that has this model (EDGEL3_ONNX_CACHE sets the place)",
-    ]
-    for other in variants().values():
-        if other.packaged:
-            ways_out.append(f"use the model that comes with this package: --model-type {other.model_type}")
-    return (
-        f"Cannot get the weights of {variant.id} ({variant.file}). Tried:\n"
-        f"  {graph}: {fault(graph, _origin_of(variant))}\n"
-        f"  {failure}\n"
-        "Ways out:\n  " + ";\n  ".join(ways_out) + "."
+    tried = [f"{graph}: {fault(graph, _origin_of(variant))}", *failures.splitlines()]
+    return WeightsUnavailableError(
+        "\n  ".join([f"Cannot get the weights of {variant.id} ({variant.file}). Tried:", *tried]),
+        [
+            "give a weight file: --weights FILE, in Python weights=FILE",
+            "set EDGEL3_ONNX_MIRROR to a directory or an http(s) URL that has this file",
+            f"copy {graph.parent} from a machine that has this model (EDGEL3_ONNX_CACHE sets the place)",
+        ],
     )
 
 
