@@ -198,7 +198,10 @@ def _open_lock(path: Path) -> int | None:
     plain = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     while True:
         with suppress(FileExistsError):
-            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | plain, _mode_in(path.parent))
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | plain, 0o600)
+            if sys.platform != "win32":
+                os.fchmod(descriptor, _mode_in(path.parent))  # whatever the umask is
+            return descriptor
         try:
             for access in (os.O_RDWR, os.O_RDONLY):  # reading another user's is enough to lock it
                 with suppress(PermissionError):
