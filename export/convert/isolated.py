@@ -11,6 +11,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from edgel3_onnx.exceptions import EdgeL3Error
 
@@ -47,16 +48,21 @@ def call(function: Callable[..., bytes], data: bytes, *arguments: object, source
         )
     except OSError as error:
         raise EdgeL3Error(f"{source_file}: no process could be started to read it ({error.strerror})") from error
-    if done.returncode == 0:
-        return done.stdout
-    if done.returncode == _REFUSED:
-        raise EdgeL3Error(" ".join(done.stdout.decode("utf-8", "replace").split())[:_MOST_CHARACTERS])
-    if done.returncode == _MISSING:
-        raise ModuleNotFoundError(name=done.stdout.decode())
-    if done.stderr.startswith(b"Timeout"):
+    return result(done.returncode, done.stdout, done.stderr, source_file)
+
+
+def result(status: int, answer: bytes, messages: bytes, source_file: str) -> bytes:
+    """What ``call`` returns or raises when the process ended with ``status``."""
+    if status == 0:
+        return answer
+    if status == _REFUSED:
+        raise EdgeL3Error(" ".join(answer.decode("utf-8", "replace").split())[:_MOST_CHARACTERS])
+    if status == _MISSING:
+        raise ModuleNotFoundError(name=answer.decode())
+    if messages.startswith(b"Timeout"):
         raise EdgeL3Error(f"{source_file}: damaged: not read within {TIME_LIMIT_S:g} s")
-    last_line = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
-    raise EdgeL3Error(f"{source_file}: damaged: reading it ended the process ({last_line or done.returncode})")
+    last_line = messages.decode("utf-8", "replace").strip().rpartition("\n")[2]
+    raise EdgeL3Error(f"{source_file}: damaged: reading it ended the process ({last_line[:200] or status})")
 
 
 def serve() -> None:
@@ -69,15 +75,22 @@ def serve() -> None:
     )
     data = requests.read()
     faulthandler.dump_traceback_later(seconds, exit=True)  # works also while a library never returns
-    _limit_memory(memory)
+    limit_memory(memory)
+    answer(function, data, arguments, source_file, answers)
+
+
+def answer(
+    function: Callable[..., bytes], data: bytes, arguments: tuple[object, ...], source_file: str, answers: int
+) -> NoReturn:
+    """Run ``function``, write what comes of it to the descriptor ``answers``, and end this process."""
     try:
-        answer, status = _run(function, data, arguments, source_file), 0
+        text, status = _run(function, data, arguments, source_file), 0
     except EdgeL3Error as error:
-        answer, status = str(error).encode("utf-8", "replace"), _REFUSED
+        text, status = str(error).encode("utf-8", "replace"), _REFUSED
     except ModuleNotFoundError as error:
-        answer, status = str(error.name).encode(), _MISSING
+        text, status = str(error.name).encode(), _MISSING
     with os.fdopen(answers, "wb") as stream:
-        stream.write(answer)
+        stream.write(text)
     os._exit(status)  # a library whose data are damaged may not survive its own clean-up
 
 
@@ -93,7 +106,7 @@ def _run(function: Callable[..., bytes], data: bytes, arguments: tuple[object, .
         raise EdgeL3Error(f"{source_file}: damaged ({reason[:200]})") from error
 
 
-def _limit_memory(growth: int) -> None:
+def limit_memory(growth: int) -> None:
     """Let this process grow by so many bytes. Without effect where the system has no such limit."""
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
