@@ -5,7 +5,6 @@ The loops are in C (``_frontend``); this module checks arguments and owns the ar
 
 import functools
 import itertools
-import math
 import operator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
@@ -250,10 +249,7 @@ def _plan(spec: FrontEndSpec, level: int) -> _frontend.MelPlan:
 
 @functools.lru_cache(maxsize=8)
 def _kaiser_filter(sr_orig: float, sr_new: float, level: int) -> _frontend.KaiserFilter:
-    phases = 0  # a ratio of fractional rates has too many to be worth counting
-    if sr_orig.is_integer() and sr_new.is_integer():
-        phases = int(sr_new) // math.gcd(int(sr_orig), int(sr_new))
-    return _frontend.KaiserFilter(sr_new / sr_orig, phases, level)
+    return _frontend.KaiserFilter(sr_new / sr_orig, level)
 
 
 def _whole(name: str, value: int, least: int) -> int:

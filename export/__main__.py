@@ -21,8 +21,10 @@ from edgel3_onnx.metadata import KINDS, PRECISIONS
 from edgel3_onnx.spec import FRONTENDS
 from edgel3_onnx.store import download
 from edgel3_onnx.store.registry import Variant, upstream_url, variants
+from edgel3_onnx.terminal import usable_streams
 
 
+@usable_streams()
 def main(argv: list[str] | None = None) -> int:
     """Command line. Returns 0 if every variant was exported, 1 if some failed (one line each on stderr)."""
     args = _parse(argv)

@@ -62,12 +62,12 @@ cdef class MelPlan:
 
 
 cdef class KaiserFilter:
-    """The tables of kaiser_best for one ratio of sample rates; phases and level as in frontend.h."""
+    """The tables of kaiser_best for one ratio of sample rates; level is an index of simd_levels()."""
 
     cdef c.kaiser_filter *filter
 
-    def __cinit__(self, double ratio, int64_t phases, int level):
-        self.filter = c.kaiser_filter_create(ratio, phases, level)
+    def __cinit__(self, double ratio, int level):
+        self.filter = c.kaiser_filter_create(ratio, level)
         if self.filter is NULL:
             raise MemoryError
 

@@ -33,7 +33,7 @@ cdef extern from "frontend.h" nogil:
     ctypedef struct kaiser_filter:
         pass
 
-    kaiser_filter *kaiser_filter_create(double ratio, int64_t phases, int level)
+    kaiser_filter *kaiser_filter_create(double ratio, int level)
     void kaiser_filter_free(kaiser_filter *filter)
     resampler *resampler_create(const kaiser_filter *filter)
     void resampler_free(resampler *state)

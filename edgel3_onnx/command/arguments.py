@@ -3,6 +3,8 @@
 import argparse
 import math
 import shlex
+import subprocess
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -123,7 +125,8 @@ def with_packaged_model(argv: Sequence[str]) -> str:
         elif not has_value:
             next(words, None)
     at = kept.index("--") if "--" in kept else len(kept)
-    return shlex.join([PROGRAM, *kept[:at], "--model-type", "micro", *kept[at:]])
+    join = subprocess.list2cmdline if sys.platform == "win32" else shlex.join
+    return join([PROGRAM, *kept[:at], "--model-type", "micro", *kept[at:]])
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -43,9 +43,8 @@ int mel_run(const mel_plan *plan, const mel_request *request, float *images);
 /* The tables of one ratio, which any number of resamplers share. */
 typedef struct kaiser_filter kaiser_filter;
 
-/* ratio = new rate / old rate, at least 1 / 512. phases: different positions that an output can have between two
- * inputs, 0 for any number. NULL where memory runs out. */
-kaiser_filter *kaiser_filter_create(double ratio, int64_t phases, int level);
+/* ratio = new rate / old rate, at least 1 / 512. NULL where memory runs out. */
+kaiser_filter *kaiser_filter_create(double ratio, int level);
 void kaiser_filter_free(kaiser_filter *filter);
 
 /* A signal on its way through a filter, which must outlive it. */
