@@ -104,4 +104,6 @@ NETWORKS = {
     "sparse": NetworkSpec("sparse", (64, 64, 128, 128, 256, 256, 512, 512), final_activation=False),
 }
 
+POOL_AFTER = (2, 4, 6)  # 2x2 max-pooling follows these convolutions of every network
+
 RESAMPLERS = ("kaiser_best", "soxr")  # resampy 0.2.2's, which gives the published numbers; libsoxr's HQ

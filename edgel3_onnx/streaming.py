@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edgel3_onnx import frontend
-from edgel3_onnx.audio import check_hop_size, check_long_enough, check_sample_rate, to_mono
-from edgel3_onnx.embedding import check_options
+from edgel3_onnx.audio import check_long_enough, check_sample_rate, to_mono, warn
+from edgel3_onnx.embedding import EmbeddingOptions, drift_warning
 from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.models import EmbeddingModel
 
@@ -33,9 +33,7 @@ class WindowStream:
         self,
         model: EmbeddingModel,
         sr: float,
-        hop_length: int,
-        center: bool = True,
-        resampler: str = "kaiser_best",
+        options: EmbeddingOptions,
     ) -> None:
         self.samples = 0
         self.silent = True
@@ -43,10 +41,12 @@ class WindowStream:
         self._in_use = threading.Lock()
         self._model = model
         self._sr = sr
-        self._hop_length = hop_length
+        self._hop_length = options.hop_length(model)
         self._window_length = model.spec.window_length
-        self._resampler = None if sr == model.sample_rate else frontend.Resampler(sr, model.sample_rate, resampler)
-        self._pieces = [np.zeros(self._window_length // 2 if center else 0, np.float32)]
+        self._resampler = (
+            None if sr == model.sample_rate else frontend.Resampler(sr, model.sample_rate, options.resampler)
+        )
+        self._pieces = [np.zeros(self._window_length // 2 if options.center else 0, np.float32)]
         self._held = self._pieces[0].size  # samples in _pieces
         self._skip = 0  # samples still to be dropped before the next window, where the hop exceeds the window
         self._padded = self._held  # samples at the model's rate so far, with the zeros in front
@@ -96,7 +96,7 @@ class WindowStream:
             beyond = max(self._padded - self._window_length, 0)
             total = 1 + -(-beyond // self._hop_length)
             end = (total - 1) * self._hop_length + self._window_length
-            self._hold(np.zeros(end - self._padded, np.float32))
+            self._skip_zeros(end - self._padded)
             yield from self._complete(batch_size)
 
     @contextmanager
@@ -109,6 +109,13 @@ class WindowStream:
             yield
         finally:
             self._in_use.release()
+
+    def _skip_zeros(self, count: int) -> None:
+        """Hold ``count`` zeros, of which those that a long hop passes over are never made."""
+        dropped = min(self._skip, count)
+        self._skip -= dropped
+        self._padded += dropped
+        self._hold(np.zeros(count - dropped, np.float32))
 
     def _hold(self, samples: Float32) -> None:
         self._padded += samples.size
@@ -154,6 +161,11 @@ class EmbeddingStream:
     EdgeL3ArgumentError
         If an argument is not one of those allowed.
 
+    Warns
+    -----
+    EdgeL3Warning
+        Once, when a timestamp is more than half a hop ahead of its window (see :func:`edgel3_onnx.get_embedding`).
+
     Examples
     --------
     >>> stream = EmbeddingStream(model, 48000)  # doctest: +SKIP
@@ -169,12 +181,11 @@ class EmbeddingStream:
         center: bool = True,
         resampler: str = "kaiser_best",
     ) -> None:
-        check_options(center, 0, None, resampler)
-        hop_length = check_hop_size(hop_size, model.sample_rate)
         self._model = model
-        self._hop_size = float(hop_size)
-        self._windows = WindowStream(model, check_sample_rate(sr), hop_length, bool(center), resampler)
+        self._options = EmbeddingOptions.of(locals())
+        self._windows = WindowStream(model, check_sample_rate(sr), self._options)
         self._count = 0
+        self._has_drifted = False
         self._lock = threading.Lock()
 
     @property
@@ -217,6 +228,10 @@ class EmbeddingStream:
         with self._lock, closing(batches):
             parts = [self._model.predict(batch) for batch in batches]
             embedding = np.concatenate(parts) if parts else np.zeros((0, self._model.embedding_dim), np.float32)
-            timestamps = np.arange(self._count, self._count + len(embedding), dtype=np.float64) * self._hop_size
+            timestamps = np.arange(self._count, self._count + len(embedding), dtype=np.float64) * self._options.hop_size
             self._count += len(embedding)
+            drift = None if self._has_drifted else drift_warning(self._count, self._model, self._options)
+            self._has_drifted |= drift is not None
+        if drift is not None:
+            warn(drift)
         return embedding, timestamps

@@ -11,6 +11,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+posix_only = pytest.mark.skipif(os.name != "posix", reason="needs POSIX: signals, permissions, limits or named pipes")
+
 
 @pytest.fixture(autouse=True)
 def isolated_environment(tmp_path_factory, monkeypatch):

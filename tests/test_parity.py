@@ -61,8 +61,8 @@ def test_published_embeddings_at_odd_rates(reference, monkeypatch):
     """Natural sounds at 6 to 48 kHz, mono and stereo, of odd lengths, at hops that divide nothing.
 
     What is resampled upwards has nothing above its old Nyquist frequency but the rounding of samples, and in the
-    published code that of its float32 spectrum: 160 dB below the maximum, where a sparse network of random weights sees
-    it.
+    published code that of its float32 spectrum: 160 dB below the maximum, where a sparse network of random weights
+    sees it.
     """
     monkeypatch.setenv("EDGEL3_ONNX_MIRROR", str(reference / "published"))
     sparse = "edgel3_ft_audio_sparsity_95.45"

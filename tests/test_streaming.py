@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import golden
 from edgel3_onnx import EdgeL3ArgumentError, EdgeL3Error, get_embedding, process_file
+from edgel3_onnx.embedding import EmbeddingOptions
 from edgel3_onnx.spec import FRONTENDS, NETWORKS, RESAMPLERS
 from edgel3_onnx.streaming import EmbeddingStream, WindowStream
 
@@ -65,7 +66,8 @@ def test_windows_do_not_depend_on_chunks(resampler, samples, cuts, hop_length, c
     audio = np.random.default_rng(samples).standard_normal(samples).astype(np.float32)
     if int(samples * (8000 / sr)) < 1:
         return
-    stream = WindowStream(model, sr, hop_length, center, resampler)
+    options = EmbeddingOptions(center, (hop_length + 0.5) / 8000, resampler)
+    stream = WindowStream(model, sr, options)
     found = []
     for chunk in np.split(audio, sorted({cut % (samples + 1) for cut in cuts})):
         found += stream.feed(chunk, batch_size)
@@ -170,7 +172,7 @@ def test_threads_wait_for_each_other(sea64):
 
 
 def test_a_window_stream_refuses_a_second_call_until_the_first_is_at_its_end():
-    stream = WindowStream(PassThrough(FRONTENDS["sea"]), 8000, 800)
+    stream = WindowStream(PassThrough(FRONTENDS["sea"]), 8000, EmbeddingOptions())
     batches = stream.feed(np.ones(16000, np.float32), 1)
     next(batches)
     for call in (stream.feed(np.ones(10), 1), stream.finish(1)):

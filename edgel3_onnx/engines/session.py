@@ -56,6 +56,7 @@ PROVIDERS = {
         Provider("webgpu", "WebGpuExecutionProvider", "onnxruntime-webgpu (in place of onnxruntime)"),
     )
 }
+_ONNXRUNTIME_NAMES = {provider.onnxruntime_name.lower(): name for name, provider in PROVIDERS.items()}
 SPARSE = "sparse"  # this package's own engine for the pruned networks
 PROVIDER_NAMES = (*PROVIDERS, SPARSE, "auto")
 # `auto` tries these before the CPU. TensorRT, XNNPACK and QNN need building or quantising first: by name only.
@@ -109,6 +110,7 @@ def check_provider(provider: str) -> tuple[str, dict[str, str]]:
         If the name is not one of PROVIDER_NAMES, or the device is no number.
     """
     name, colon, device = str(provider).lower().partition(":")
+    name = _ONNXRUNTIME_NAMES.get(name, name)
     if name not in PROVIDER_NAMES:
         raise EdgeL3ArgumentError(f"provider must be one of {', '.join(PROVIDER_NAMES)}, got {provider!r}")
     if colon and not device.isdecimal():
@@ -130,7 +132,6 @@ def open_engine(
     *,
     num_threads: int | None = None,
     provider_options: Mapping[str, str] | None = None,
-    fast_math: bool = False,
     pruned: bool = False,
 ) -> Engine:
     """Something that runs the graph at ``path`` on exactly the provider that is named.
@@ -145,8 +146,6 @@ def open_engine(
         Threads of the CPU provider; None: as many as this process may use CPUs.
     provider_options : mapping of str to str, or None
         Passed to the execution provider, such as ``{"gpu_mem_limit": "2147483648"}``.
-    fast_math : bool
-        Let Arm CPUs with bfloat16 instructions use them for matrix products. Without effect elsewhere.
     pruned : bool
         Whether this is a pruned network, for which "auto" prefers the sparse engine to the CPU provider where
         its density makes that faster.
@@ -162,13 +161,13 @@ def open_engine(
     if name == SPARSE:
         return SparseEngine(path, num_threads)
     if name != "auto":
-        return _open(path, name, num_threads, options, fast_math)
+        return _open(path, name, num_threads, options)
     available = installed_providers()
     for candidate in AUTO_ORDER:
         if candidate not in available:
             continue
         try:
-            engine = _open(path, candidate, num_threads, options, fast_math)
+            engine = _open(path, candidate, num_threads, options)
         except EdgeL3Error as error:
             logger.info("provider auto: %s", error)
         else:
@@ -178,12 +177,10 @@ def open_engine(
         logger.info("provider auto: running on %s", SPARSE)
         return SparseEngine(path, num_threads)
     logger.info("provider auto: running on cpu")
-    return _open(path, "cpu", num_threads, {}, fast_math)
+    return _open(path, "cpu", num_threads, {})
 
 
-def _open(
-    path: Path, name: str, num_threads: int | None, provider_options: Mapping[str, str], fast_math: bool
-) -> OnnxRuntimeEngine:
+def _open(path: Path, name: str, num_threads: int | None, provider_options: Mapping[str, str]) -> OnnxRuntimeEngine:
     import onnxruntime
 
     wanted = PROVIDERS[name]
@@ -196,8 +193,6 @@ def _open(
     options.intra_op_num_threads = num_threads or available_cpus()
     options.inter_op_num_threads = 1
     options.log_severity_level = 4 if name == "cpu" else 3
-    if fast_math:
-        options.add_session_config_entry("mlas.enable_gemm_fastmath_arm64_bfloat16", "1")
     providers: list[Any] = [(wanted.onnxruntime_name, {**dict(wanted.options), **provider_options})]
     if name != "cpu":
         providers.append("CPUExecutionProvider")  # for the operators that the provider does not have
