@@ -32,7 +32,8 @@ from edgel3_onnx.outputs.inspect import read_metadata
 from edgel3_onnx.recordings.decode import ReadingOptions
 from edgel3_onnx.recordings.findings import Findings
 from edgel3_onnx.recordings.linear import PCM_FORMATS, Linear
-from edgel3_onnx.recordings.pipe import PipeReader, open_pipe
+from edgel3_onnx.recordings.pipe import open_pipe
+from edgel3_onnx.recordings.pipe_reader import PipeReader
 from edgel3_onnx.streaming import EmbeddingStream
 from edgel3_onnx.terminal import usable_streams
 

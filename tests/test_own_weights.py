@@ -8,6 +8,7 @@ import pytest
 
 import golden
 from edgel3_onnx import EdgeL3ArgumentError, EdgeL3Error
+from edgel3_onnx.export.convert import check
 from edgel3_onnx.spec import NETWORKS
 from edgel3_onnx.store import weights
 from store import cached_names, metadata
@@ -73,6 +74,26 @@ def test_own_file_of_another_type_or_network_is_refused(tmp_path):
         weights.convert_file(own, "sea")
     with pytest.raises(EdgeL3ArgumentError, match=r"weights: .*: not a regular file but a directory"):
         weights.convert_file(tmp_path, "sea-64")
+
+
+def test_own_graph_is_checked_once_per_content(seeded_graph, tmp_path, monkeypatch):
+    own, copy = tmp_path / "own.onnx", tmp_path / "copy.onnx"
+    own.write_bytes(seeded_graph("sea-64").read_bytes())
+    copy.write_bytes(own.read_bytes())
+    (weights.cache_dir() / "file").touch()
+    with monkeypatch.context() as unwritable:
+        unwritable.setenv("EDGEL3_ONNX_CACHE", str(weights.cache_dir() / "file" / "cache"))
+        assert weights.convert_file(own, "sea-64") == own
+    assert weights.convert_file(own, "sea-64") == own
+    calls = []
+    monkeypatch.setattr(check, "check_file", lambda *arguments: calls.append(arguments) or "fp32")
+    assert weights.convert_file(copy, "sea-64") == copy and calls == []
+    weights.convert_file(copy, "sea-128")  # another network is another question
+    copy.write_bytes(own.read_bytes() + b"\0")
+    weights.convert_file(copy, "sea-64")
+    monkeypatch.setattr(weights, "__version__", "0.0")
+    weights.convert_file(copy, "sea-64")
+    assert len(calls) == 3
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")

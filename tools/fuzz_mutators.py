@@ -56,7 +56,7 @@ def mutate_json(random: Random, data: bytes) -> bytes:
 
 def _mutate_value(random: Random, value: Any) -> Any:
     if not value or not isinstance(value, dict | list) or random.random() < 0.1:
-        return random.choice((*_VALUES, [value] * 3, {"a": value}))
+        return copy.deepcopy(random.choice((*_VALUES, [value] * 3, {"a": value})))
     key = random.choice(list(value)) if isinstance(value, dict) else random.randrange(len(value))
     if random.random() < 0.15:
         del value[key]

@@ -21,7 +21,6 @@ from fuzz_mutators import mutate_bytes, mutate_json, mutate_message
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 import golden
 from edgel3_onnx.command.arguments import parse_arguments
-from edgel3_onnx.command.live import PipeReader, read_wav_header
 from edgel3_onnx.export.convert import isolated
 from edgel3_onnx.export.convert.check import check_file
 from edgel3_onnx.export.convert.compact import compact
@@ -33,6 +32,8 @@ from edgel3_onnx.metadata import KEY, GraphMetadata
 from edgel3_onnx.outputs.arrays import is_current
 from edgel3_onnx.outputs.inspect import read_metadata
 from edgel3_onnx.recordings.decode import open_recording
+from edgel3_onnx.recordings.pipe import open_pipe
+from edgel3_onnx.recordings.pipe_reader import PipeReader
 from edgel3_onnx.spec import FRONTENDS, NETWORKS
 from edgel3_onnx.store import cache as store_cache
 from edgel3_onnx.store import weights
@@ -222,12 +223,15 @@ def _read_recording(path: str) -> None:
                 return
 
 
-def _read_wav_header(data: bytes) -> None:
+def _read_pipe(data: bytes) -> None:
     descriptor = os.memfd_create("input")
     try:
         os.write(descriptor, data)
         os.lseek(descriptor, 0, os.SEEK_SET)
-        read_wav_header(PipeReader(descriptor))
+        audio = open_pipe(PipeReader(descriptor))
+        for _ in audio.blocks():
+            pass
+        audio.findings()
     finally:
         os.close(descriptor)
 
@@ -272,7 +276,7 @@ TARGETS = {
         Target("own-weights", _own_weights, partial(_in_file, _read_own_weights, "own.h5.gz"), forks=True),
         Target("outputs", _outputs, partial(_in_file, _read_output, "output")),
         Target("recordings", _recordings, partial(_in_file, _read_recording, "recording")),
-        Target("wav-header", lambda: _recordings()[:3], _read_wav_header),
+        Target("pipe", _recordings, _read_pipe),
         Target("command-line", _command_lines, _read_command_line),
     )
 }

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from edgel3_onnx.spec import NETWORKS
 from edgel3_onnx.store import download
 from edgel3_onnx.store.cache import cache_dir, fault, get_or_make, locate
 from edgel3_onnx.store.registry import Variant, upstream_url
+from edgel3_onnx.version import __version__
 
 __all__ = ["cache_dir", "cached_path", "convert_file", "embedding_model_path"]
 
@@ -68,7 +69,8 @@ def convert_file(path: str | os.PathLike[str], network_name: str, precision: str
     Parameters
     ----------
     path : path
-        ``.h5`` or ``.h5.gz`` (converted into the cache, once per content), or ``.onnx`` (used where it is).
+        ``.h5`` or ``.h5.gz`` (converted into the cache, once per content), or ``.onnx`` (used where it is, and
+        checked once per content as long as the cache remembers it).
     network_name : str
         Key of ``NETWORKS``: the architecture that the file must have.
     precision : {"fp32", "int8", "fp16"}
@@ -100,7 +102,7 @@ def convert_file(path: str | os.PathLike[str], network_name: str, precision: str
         fits = precision == "fp32"
     else:
         graph = path
-        fits = _checked_precision(data, network_name, path.name) == precision or precision == "fp32"
+        fits = _checked_precision(data, digest, network_name, path.name) == precision or precision == "fp32"
     return graph if fits else cached(precision, lambda: _quantize(graph.read_bytes(), precision))
 
 
@@ -180,12 +182,19 @@ def _quantize(graph: bytes, precision: str) -> bytes:
         return quantize(graph, precision)
 
 
-def _checked_precision(graph: bytes, network_name: str, source_file: str) -> str:
+def _checked_precision(graph: bytes, digest: str, network_name: str, source_file: str) -> str:
     """Refuse a graph of another architecture; return the precision that it has."""
+    name, origin = f"own-{digest[:16]}-{network_name}.checked", {**_origin(digest), "checked by": __version__}
+    checked = locate(name, origin)
+    if fault(checked, origin) is None:
+        return checked.read_text("ascii")
     with _export_packages("Checking a graph"):
         from edgel3_onnx.export.convert.check import check_file
 
-        return check_file(graph, NETWORKS[network_name], source_file)
+        precision = check_file(graph, NETWORKS[network_name], source_file)
+    with suppress(EdgeL3Error):  # where the cache cannot be written to, it is checked every time
+        get_or_make(name, origin, precision.encode)
+    return precision
 
 
 @contextmanager
