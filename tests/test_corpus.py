@@ -128,20 +128,20 @@ def test_nasty_folder(tmp_path, command):
         write(nasty / name, 1.1, k)
         for k, name in enumerate(["good.wav", "naïve ♪.wav", "new\nline.flac", "sub/good.wav"])
     ]
-    if os.name == "posix":
+    if sys.platform == "linux":  # others have no names but Unicode
         surrogate = nasty / os.fsdecode(b"latin-\xe9.wav")
         write(nasty / "x.wav").rename(surrogate)
         good.append(surrogate)
-    bad = [nasty / name for name in ("corrupt.flac", "empty.wav", "trunc.wav", "none.wav", "self.wav", "gone.wav")]
-    corrupt = bytearray(write(bad[0], 3).read_bytes())
+    bad = [nasty / name for name in ("empty.wav", "trunc.wav", "none.wav", "self.wav", "gone.wav")]
+    corrupt = bytearray(write(nasty / "corrupt.flac", 3).read_bytes())
     corrupt[len(corrupt) // 2 : len(corrupt) // 2 + 4000] = bytes(4000)
-    bad[0].write_bytes(corrupt)
-    bad[1].write_bytes(b"")
-    bad[2].write_bytes(write(nasty / "x.wav", 3).read_bytes()[:9000])
+    (nasty / "corrupt.flac").write_bytes(corrupt)
+    bad[0].write_bytes(b"")
+    bad[1].write_bytes(write(nasty / "x.wav", 3).read_bytes()[:9000])
     (nasty / "x.wav").unlink()
-    soundfile.write(bad[3], np.zeros(0), 8000)
-    bad[4].symlink_to(bad[4].name)
-    bad[5].symlink_to("nowhere.wav")
+    soundfile.write(bad[2], np.zeros(0), 8000)
+    bad[3].symlink_to(bad[3].name)
+    bad[4].symlink_to("nowhere.wav")
     (nasty / "loop").symlink_to(".")
     if os.geteuid() != 0:  # root reads everything
         bad.append(write(nasty / "secret.wav"))
@@ -153,7 +153,10 @@ def test_nasty_folder(tmp_path, command):
     errors = [line for line in done.stderr.splitlines() if "error:" in line]
     assert len(errors) == len(bad)
     found = records(tmp_path / "r.jsonl")
+    good.append(nasty / "corrupt.flac")
     assert {path for path, record in found.items() if record["status"] == "done"} == {str(path) for path in good}
+    assert [path for path, record in found.items() if not record["complete"]] == [str(nasty / "corrupt.flac")]
+    assert f"{len(good)} done (1 in part), 0 skipped" in done.stderr and "zeros for" in done.stderr
     failed = {path: record for path, record in found.items() if record["status"] == "failed"}
     assert failed.keys() == {str(path) for path in bad} and all(record["reason"] for record in failed.values())
     assert len(outputs(tmp_path / "out")) == len(good)
