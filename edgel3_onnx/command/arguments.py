@@ -29,7 +29,8 @@ examples:
   arecord -f S16_LE -r 16000 | edgel3-onnx - --model-type sea --emb-dim 64
       prints one JSON line per window while the audio arrives
 
-exit status: 0 all done, 1 some failed, 2 wrong usage, 130 or 143 stopped by Ctrl-C or SIGTERM"""
+exit status: 0 all done, 1 some failed, 2 wrong usage, 130 or 143 stopped by Ctrl-C or SIGTERM,
+255 only directories without recordings"""
 
 
 # What has an effect besides --quiet, by what the command is asked to do.
