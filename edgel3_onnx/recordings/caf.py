@@ -47,4 +47,6 @@ def _walk_samples(description: bytes, offset: int, said: int, is_unknown: bool, 
         found.is_cut = missing > 0 and not per_second
         return found
     form = Linear(rate, channels, encoding, bits, not flags & _IS_LITTLE_ENDIAN)
-    return walk_linear(Samples(form, offset, None if is_unknown else max(said, 0)), size)
+    samples = Samples(form, offset, None if is_unknown else max(said, 0))
+    samples.is_plain = is_unknown or offset + said <= size  # else libsndfile refuses it
+    return walk_linear(samples, size)

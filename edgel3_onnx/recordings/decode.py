@@ -222,7 +222,8 @@ def _walk(path: str, file: BinaryIO, size: int) -> Walk | None:
     magic = read_at(file, 0, 12)
     if magic[:4] == b"OggS":
         return ogg.walk(path, file, size)
-    if magic[:4] in (b"RIFF", b"RIFX", b"RF64", b"riff") and magic[8:12] in (b"WAVE", b"\x2e\x91\xcf\x11"):
+    is_wave = magic[:4] in (b"RIFF", b"RIFX", b"RF64") and magic[8:12] == b"WAVE"
+    if is_wave or magic[:8] == b"riff\x2e\x91\xcf\x11":
         return riff.walk(file, size)
     if magic[:4] == b"FORM" and magic[8:12] in (b"AIFF", b"AIFC"):
         return aiff.walk(file, size)

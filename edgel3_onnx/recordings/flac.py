@@ -35,7 +35,7 @@ _CRC8, _CRC16 = _table(0x07, 8), _table(0x8005, 16)
 
 
 @dataclass(frozen=True)
-class _Info:
+class Info:
     """What STREAMINFO says."""
 
     data: bytes  # the block, without its header
@@ -98,7 +98,7 @@ def walk(file: BinaryIO, start: int, size: int) -> Walk | None:
     return found
 
 
-def _read_info(file: BinaryIO, start: int, size: int) -> _Info | None:
+def _read_info(file: BinaryIO, start: int, size: int) -> Info | None:
     at, data = start + 4, b""
     for _ in range(_MAX_BLOCKS):
         header = read_at(file, at, 4)
@@ -109,11 +109,11 @@ def _read_info(file: BinaryIO, start: int, size: int) -> _Info | None:
             data = read_at(file, at + 4, 34)
         at += 4 + length
         if header[0] & 0x80:
-            return _Info(data, at) if len(data) == 34 and at <= size else None
+            return Info(data, at) if len(data) == 34 and at <= size else None
     return None
 
 
-def _frames(file: BinaryIO, info: _Info, size: int) -> Callable[[], list[_Frame]]:
+def _frames(file: BinaryIO, info: Info, size: int) -> Callable[[], list[_Frame]]:
     """A function that gives all frames of which a neighbour is found too; it reads the file once, if it is called."""
     name = file.name
 
@@ -131,7 +131,7 @@ def _frames(file: BinaryIO, info: _Info, size: int) -> Callable[[], list[_Frame]
     return find
 
 
-def _candidates(data: Bytes, info: _Info, at: int) -> list[_Frame]:
+def _candidates(data: Bytes, info: Info, at: int) -> list[_Frame]:
     """The frame headers with the right checksum from an offset on."""
     sync = data.at(info.audio, 2)
     if not re.fullmatch(b"\xff[\xf8\xf9]", sync):
@@ -141,7 +141,7 @@ def _candidates(data: Bytes, info: _Info, at: int) -> list[_Frame]:
         buffer = data.buffer(at)
         begin = buffer.find(sync)
         while begin >= 0:
-            frame = _parse(buffer[begin : begin + _MAX_HEADER], at + begin, info)
+            frame = parse_frame(buffer[begin : begin + _MAX_HEADER], at + begin, info)
             if frame is not None:
                 frames.append(frame)
             begin = buffer.find(sync, begin + 1)
@@ -153,7 +153,7 @@ def _candidates(data: Bytes, info: _Info, at: int) -> list[_Frame]:
     return frames
 
 
-def _parse(data: bytes, offset: int, info: _Info) -> _Frame | None:
+def parse_frame(data: bytes, offset: int, info: Info) -> _Frame | None:
     """The frame whose header ``data`` begins with; None if it is none of this stream."""
     if len(data) < 6 or data[0] != 0xFF or data[1] & 0xFE != 0xF8 or data[3] & 1:
         return None
@@ -182,7 +182,7 @@ def _parse(data: bytes, offset: int, info: _Info) -> _Frame | None:
     return _Frame(offset, number if is_variable else number * info.block_size, samples)
 
 
-def _end(file: BinaryIO, info: _Info, size: int) -> int:
+def _end(file: BinaryIO, info: Info, size: int) -> int:
     """The sample at which the last whole frame ends; 0 if there is none."""
     length = _TAIL
     while True:
@@ -203,7 +203,7 @@ def _end(file: BinaryIO, info: _Info, size: int) -> int:
 
 
 def _resume(
-    path: str, info: _Info, frames: Callable[[], list[_Frame]], size: int, begin: int, end: int
+    path: str, info: Info, frames: Callable[[], list[_Frame]], size: int, begin: int, end: int
 ) -> Callable[[int], list[Part | Gap]]:
     """The function ``resume`` of a part from sample ``begin`` to ``end``."""
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
-from edgel3_onnx.recordings import sndfile
+from edgel3_onnx.recordings import ogg_flac, sndfile
 from edgel3_onnx.recordings.view import Bytes, Piece, join, read_at
 from edgel3_onnx.recordings.walk import Gap, Part, Walk
 
@@ -52,14 +52,21 @@ class _Stream:
 
     @property
     def rate(self) -> int:
-        at, size = {"Vorbis": (12, 4), "Opus": (12, 4), "Speex": (36, 4), "FLAC": (27, 3)}[self.kind]
         if self.kind == "FLAC":
-            return int.from_bytes(self.head[at : at + size], "big") >> 4
-        return int.from_bytes(self.head[at : at + size], "little")
+            return ogg_flac.info(self.head).rate
+        at = {"Vorbis": 12, "Opus": 12, "Speex": 36}[self.kind]
+        return int.from_bytes(self.head[at : at + 4], "little")
+
+    @property
+    def clock(self) -> int:
+        """Positions in a second."""
+        return _OPUS_RATE if self.kind == "Opus" else self.rate
 
     @property
     def channels(self) -> int:
-        return self.head[{"Vorbis": 11, "Opus": 9, "Speex": 48, "FLAC": 29}[self.kind]]
+        if self.kind == "FLAC":
+            return ogg_flac.info(self.head).channels
+        return self.head[{"Vorbis": 11, "Opus": 9, "Speex": 48}[self.kind]]
 
     @property
     def pre_skip(self) -> int:
@@ -72,7 +79,7 @@ def walk(path: str, file: BinaryIO, size: int) -> Walk | None:
     if not streams:
         return None
     first = streams[0]
-    if first.kind not in ("Vorbis", "Opus"):  # libsndfile does not read it; positions in it are PyAV's business
+    if first.kind == "Speex" or not first.rate:  # libsndfile does not read it
         return Walk(first.rate, [Part()])
     alone = Part(pieces=None) if is_in_order else Part(pieces=_view(file, first, first.pages, 0))
     rate = first.rate
@@ -86,15 +93,14 @@ def walk(path: str, file: BinaryIO, size: int) -> Walk | None:
     found.recordings = 0
     for stream in streams:
         if (stream.kind, stream.rate, stream.channels) != (first.kind, first.rate, first.channels):
-            seconds = stream.pages[-1].position / (_OPUS_RATE if stream.kind == "Opus" else stream.rate)
+            seconds = stream.pages[-1].position / max(stream.clock, 1)
             found.left_out.append(
                 f"{seconds:.2f} s of {stream.kind} joined to it at {stream.rate} Hz, {stream.channels} channels"
             )
             found.left_out_seconds += seconds
             continue
         found.recordings += 1
-        unit = rate / (_OPUS_RATE if stream.kind == "Opus" else rate)
-        _add_stream(found, path, file, stream, unit, is_in_order)
+        _add_stream(found, path, file, stream, rate / stream.clock, is_in_order)
     return found
 
 
@@ -104,17 +110,19 @@ def _add_stream(found: Walk, path: str, file: BinaryIO, stream: _Stream, unit: f
     if not runs:
         found.is_cut = True
         return
-    at = 0  # position up to which there is something
+    at = 0  # samples up to which there is something
     for number, run in enumerate(runs):
         is_start = number == 0 and run[0].number == headers[-1].number + 1
-        end = run[-1].position
-        pieces = None if is_in_order else _view(file, stream, headers + run, 0 if is_start else _OPUS_CONVERGENCE)
-        part = Part(pieces=pieces)
-        if is_start and run[0].position < _MAX_START * stream.rate * 48000 / min(stream.rate, 48000):
-            length = round((end - stream.pre_skip) * unit)
+        end = round((run[-1].position - stream.pre_skip) * unit)
+        pieces: list[Piece] | None = None
+        if stream.kind == "FLAC":
+            pieces, length = ogg_flac.unpack(file, stream.head, run)
         else:
-            length = sndfile.count(path, part)
-        begin = round((end - stream.pre_skip) * unit) - length
+            if not is_in_order:
+                pieces = _view(file, stream, headers + run, 0 if is_start else _OPUS_CONVERGENCE)
+            is_known = is_start and run[0].position < _MAX_START * stream.clock
+            length = end if is_known else sndfile.count(path, Part(pieces=pieces))
+        begin = end - length
         if is_start:
             at = begin
         if length <= 0 or begin < at:
@@ -122,7 +130,7 @@ def _add_stream(found: Walk, path: str, file: BinaryIO, stream: _Stream, unit: f
         if begin > at:
             found.parts.append(Gap(begin - at))
         found.parts.append(Part(length, pieces))
-        at = begin + length
+        at = end
     last = runs[-1][-1]
     found.lost_at_end += max((last.position - stream.pre_skip) * unit - at - 1, 0) / found.sample_rate
     if last.flags & LAST:
@@ -253,7 +261,7 @@ def _kind(file: BinaryIO, page: _Page) -> tuple[str, bytes, int] | None:
     packet = data[_HEAD + data[_HEAD - 1] :]
     for magic, kind, headers in _KINDS:
         if packet.startswith(magic) and len(packet) >= 19:
-            return kind, packet, headers
+            return kind, packet, ogg_flac.headers(packet) if kind == "FLAC" else headers
     return None
 
 
