@@ -7,26 +7,18 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing, nullcontext
+from dataclasses import replace
 from inspect import signature
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgel3_onnx.audio import to_hop_length
+from edgel3_onnx.audio import check_sample_rate, to_hop_length
 from edgel3_onnx.checks import check_choice, check_count, check_flag
 from edgel3_onnx.command import interrupt
 from edgel3_onnx.command.arguments import PROGRAM, parse_arguments, positive_float, positive_int, with_packaged_model
 from edgel3_onnx.command.corpus import plan_run
-from edgel3_onnx.command.live import (
-    PCM_FORMATS,
-    Collector,
-    PcmFormat,
-    PipeReader,
-    binary_stdin,
-    embed_pipe,
-    json_lines,
-    read_wav_header,
-)
+from edgel3_onnx.command.live import Collector, binary_stdin, embed_pipe, json_lines
 from edgel3_onnx.command.pool import work_in_processes
 from edgel3_onnx.command.report import Reporter, Summary, showing_log
 from edgel3_onnx.command.runner import RunOptions, prepare, rehearse, work
@@ -38,12 +30,17 @@ from edgel3_onnx.models import ModelOptions
 from edgel3_onnx.outputs import record
 from edgel3_onnx.outputs.arrays import FORMATS, WRITERS
 from edgel3_onnx.outputs.inspect import read_metadata
+from edgel3_onnx.recordings.decode import ReadingOptions
+from edgel3_onnx.recordings.findings import Findings
+from edgel3_onnx.recordings.linear import PCM_FORMATS, Linear
+from edgel3_onnx.recordings.pipe import open_pipe
+from edgel3_onnx.recordings.pipe_reader import PipeReader
 from edgel3_onnx.streaming import EmbeddingStream
 from edgel3_onnx.terminal import usable_streams
 
 __all__ = ["get_file_list", "main", "parse_args", "positive_float", "positive_int", "run"]
 
-EXIT_FAILED, EXIT_USAGE = 1, 2
+EXIT_FAILED, EXIT_USAGE, EXIT_NO_RECORDINGS = 1, 2, -1  # the last one, edgel3's, is 255 to the shell
 
 parse_args = parse_arguments  # edgel3's name
 
@@ -98,6 +95,9 @@ def run(
     existing: str | None = None,
     report: str | os.PathLike[str] | None = None,
     dry_run: bool = False,
+    strict: bool = False,
+    rate: float | None = None,
+    pcm: str | None = None,
 ) -> Summary:
     """Embed many files; a bad one is reported on standard error and does not keep the others from being done.
 
@@ -127,6 +127,11 @@ def run(
         Where to write one JSON object per input.
     dry_run : bool
         Print the inputs and their outputs, and write no output.
+    strict : bool
+        Make it an error if something of a recording is lost, or its length had to be guessed. Otherwise what decodes
+        is embedded, with zeros for what is lost inside, and a warning says what is missing.
+    rate, pcm : float or None, {"s16le", "f32le"} or None
+        Hz and samples of files that have no header: mono, "s16le" by default.
 
     Returns
     -------
@@ -138,6 +143,8 @@ def run(
         If an argument is not one of those allowed, or two inputs would have the same output.
     EdgeL3Error
         If the model cannot be loaded.
+    SystemExit
+        With the code -1, as edgel3 has it, if there are no inputs but directories without recordings.
     """
     jobs = check_count("jobs", jobs)
     if num_threads is None and jobs > 1:
@@ -150,10 +157,15 @@ def run(
     if format == "parquet" and output_dir is None:
         raise EdgeL3ArgumentError("format parquet makes one dataset of all inputs: name its directory with --output")
     quiet = not check_flag("verbose", verbose)
-    plan = plan_run(_paths(inputs), output_dir, suffix, format, recursive)
-    options = RunOptions(model_options, embedding_options, format, os.fspath(output_dir or ""), existing == "skip")
+    reading = _reading_options(strict, rate, pcm)
+    plan = plan_run(_paths(inputs), output_dir, suffix, format, recursive, reading.raw is not None)
+    dataset = os.fspath(output_dir or "")
+    options = RunOptions(model_options, embedding_options, reading, format, dataset, existing == "skip")
     alone = len(plan.tasks) == 1
-    if dry_run:
+    hopeless = all(task.problem is not None for task in plan.tasks)
+    if hopeless:
+        records = rehearse(plan.tasks, replace(options, skip_existing=False))  # needs no model
+    elif dry_run:
         records = rehearse(plan.tasks, options)
     else:
         options = prepare(plan, options, replacing=existing == "replace")
@@ -168,7 +180,19 @@ def run(
     ):
         for each in records:
             reporter.add(each)
+    if hopeless:
+        print(f"Edgel3: No WAV files found in {inputs}. Aborting.")  # what programs around edgel3 look for
+        sys.exit(EXIT_NO_RECORDINGS)
     return reporter.summary()
+
+
+def _reading_options(strict: object, rate: object, pcm: object) -> ReadingOptions:
+    if pcm is not None:
+        check_choice("pcm", pcm, tuple(PCM_FORMATS))
+        if rate is None:
+            raise EdgeL3ArgumentError("pcm needs rate: samples without a header do not say theirs")
+    raw = None if rate is None else Linear.mono(check_sample_rate(rate), pcm)
+    return ReadingOptions(check_flag("strict", strict), raw)
 
 
 def _paths(inputs: object) -> list[str | os.PathLike[str]]:
@@ -180,7 +204,10 @@ def _paths(inputs: object) -> list[str | os.PathLike[str]]:
 
 @usable_streams()
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line. Returns the exit status: 0 all good, 1 some failed, 2 usage, 130 or 143 on a signal."""
+    """Run the command line. Returns the exit status: 0 all good, 1 some failed, 2 usage, 130 or 143 on a signal.
+
+    SystemExit with the code -1, 255 to the shell, if there are no inputs but directories without recordings.
+    """
     if argv is None:
         argv = sys.argv[1:]
     try:
@@ -239,31 +266,36 @@ def _dispatch(args: argparse.Namespace) -> int:
 def _live(args: argparse.Namespace, model_options: ModelOptions, options: EmbeddingOptions) -> int:
     """Embed standard input: JSON lines as the audio comes, or one file at its end."""
     model = model_options.load()
-    reader = PipeReader(binary_stdin())
-    if args.rate is not None:
-        pcm = PcmFormat(args.rate, PCM_FORMATS[args.pcm or "s16le"])
-    elif reader.peek(4) == b"RIFF":
-        pcm = read_wav_header(reader)
-    else:
-        raise EdgeL3ArgumentError("standard input is not WAV; for raw PCM say its rate: --rate HZ [--pcm s16le|f32le]")
-    stream = EmbeddingStream(model, pcm.rate, options.hop_size, options.center, options.resampler)
+    reading = _reading_options(args.strict, args.rate, args.pcm)
+    audio = open_pipe(PipeReader(binary_stdin()), reading.raw)
+    stream = EmbeddingStream(model, audio.sample_rate, options.hop_size, options.center, options.resampler)
     if args.format is None:
-        embed_pipe(reader, pcm, stream, _print_json)
+        _warn(embed_pipe(audio, stream, _print_json, strict=args.strict), args.quiet)
         return 0
 
     collected = Collector(model.embedding_dim)
     output = get_output_path("stdin", f"{args.suffix or ''}.{args.format}", args.output_dir)
+    is_refused = False
     try:
-        embed_pipe(reader, pcm, stream, collected.add)
+        _warn(embed_pipe(audio, stream, collected.add, strict=args.strict), args.quiet)
     except interrupt.Interrupted:
         collected.add(*stream.flush())  # how a recording without an end is ended
         raise
+    except EdgeL3Error:
+        is_refused = args.strict
+        raise
     finally:
-        if collected.windows:
-            metadata = {**record.manner(model, options), "source": "-", "sample_rate": pcm.rate}
+        if collected.windows and not is_refused:
+            metadata = {**record.manner(model, options), "source": "-", "sample_rate": audio.sample_rate}
             embeddings = Embeddings.of(collected.arrays()[0], model, options)
-            WRITERS[args.format](output, embeddings, {**metadata, "samples": stream.samples})
+            found = {"samples": stream.samples, **audio.findings().record()}
+            WRITERS[args.format](output, embeddings, {**metadata, **found})
     return 0
+
+
+def _warn(findings: Findings, quiet: bool) -> None:
+    for warning in () if quiet else findings.warnings:
+        print(f"{PROGRAM}: warning: standard input: {warning}", file=sys.stderr)
 
 
 def _print_json(embedding: NDArray[np.float32], timestamps: NDArray[np.float64]) -> None:

@@ -17,10 +17,13 @@ from edgel3_onnx.models import EmbeddingModel, given_or_loaded
 from edgel3_onnx.outputs import record
 from edgel3_onnx.outputs.arrays import is_current, write_npz
 from edgel3_onnx.outputs.record import Metadata
-from edgel3_onnx.recordings.decode import open_recording
+from edgel3_onnx.recordings.decode import ReadingOptions, open_recording
+from edgel3_onnx.recordings.findings import Findings
 from edgel3_onnx.streaming import WindowStream
 
 _MIN_BLOCK = 1.0  # seconds decoded at a time, at least
+_WINDOW = 1.0  # seconds
+_LENIENT = ReadingOptions()
 
 
 @dataclass(eq=False)
@@ -39,7 +42,9 @@ class Job:
     sample_rate : float
         Of the recording, in Hz.
     samples : int
-        Per channel, at that rate.
+        Per channel, at that rate; zeros where something is lost included.
+    findings : Findings
+        Whether the recording is whole.
     embeddings : Embeddings or None
     """
 
@@ -49,6 +54,7 @@ class Job:
     warnings: list[str] = field(default_factory=list)
     sample_rate: float = 0.0
     samples: int = 0
+    findings: Findings = field(default_factory=Findings)
     embeddings: Embeddings | None = None
 
     @property
@@ -59,11 +65,17 @@ class Job:
     def metadata(self) -> Metadata:
         """What decoding told about the file."""
         rate = self.sample_rate
-        return {"sample_rate": int(rate) if rate.is_integer() else rate, "samples": self.samples}
+        samples = {"sample_rate": int(rate) if rate.is_integer() else rate, "samples": self.samples}
+        return {**samples, **self.findings.record()}
 
 
 def embed_files(
-    model: EmbeddingModel, jobs: Iterable[Job], options: EmbeddingOptions, *, show_progress: bool = False
+    model: EmbeddingModel,
+    jobs: Iterable[Job],
+    options: EmbeddingOptions,
+    reading: ReadingOptions = _LENIENT,
+    *,
+    show_progress: bool = False,
 ) -> Iterator[Job]:
     """Compute the embeddings of many files, in batches that files share.
 
@@ -91,7 +103,7 @@ def embed_files(
     def signals() -> Iterator[Iterator[NDArray[np.float32]]]:
         for job in jobs:
             started.append(job)
-            yield _windows(model, job, hop_length, batch_size, options)
+            yield _windows(model, job, hop_length, batch_size, options, reading)
 
     for embedding in embed(model, signals(), batch_size, show_progress=show_progress):
         job = started.popleft()
@@ -103,13 +115,18 @@ def embed_files(
 
 
 def _windows(
-    model: EmbeddingModel, job: Job, hop_length: int, batch_size: int, options: EmbeddingOptions
+    model: EmbeddingModel,
+    job: Job,
+    hop_length: int,
+    batch_size: int,
+    options: EmbeddingOptions,
+    reading: ReadingOptions,
 ) -> Iterator[NDArray[np.float32]]:
     """What the network takes for one file; ends early, with ``job.error`` set, where the file is bad."""
     if job.skip:
         return
     try:
-        with open_recording(job.path) as recording:
+        with open_recording(job.path, reading.raw) as recording:
             job.sample_rate = check_sample_rate(recording.sample_rate)
             stream = WindowStream(model, job.sample_rate, options)
             for block in recording.blocks(max(batch_size * hop_length / model.sample_rate, _MIN_BLOCK)):
@@ -118,8 +135,8 @@ def _windows(
                 except EdgeL3ArgumentError as error:
                     raise EdgeL3Error(f"{error} (counted from {job.seconds:.2f} s on)") from error
                 job.samples = stream.samples
-        if stream.samples == 0:
-            raise EdgeL3Error("has no samples")
+            job.findings = recording.findings
+        _check_findings(job, stream.samples, reading.strict)
         yield from stream.finish(batch_size)
     except (EdgeL3Error, OSError, MemoryError) as error:
         job.error = str(error) or type(error).__name__
@@ -130,6 +147,18 @@ def _windows(
             job.warnings.append("the audio is all zeros")
         if stream.samples * model.sample_rate < model.sample_rate * job.sample_rate:
             job.warnings.append(f"shorter than the window of 1 second ({job.seconds:.3f} s); padded with zeros")
+
+
+def _check_findings(job: Job, samples: int, strict: bool) -> None:
+    """Refuse a recording of which nothing is left, or too little; with ``strict`` any of which something is lost."""
+    findings = job.findings
+    if samples == 0:
+        raise EdgeL3Error(f"has no samples ({findings.loss})" if findings.loss else "has no samples")
+    if findings.loss and samples / job.sample_rate < _WINDOW:
+        raise EdgeL3Error(f"is truncated to less than one window: {findings.loss}")
+    if strict and findings.is_doubtful:
+        raise EdgeL3Error(f"is not whole: {'; '.join(findings.warnings)}")
+    job.warnings += findings.warnings
 
 
 def process_file(
@@ -153,6 +182,7 @@ def process_file(
     weights: str | os.PathLike[str] | None = None,
     precision: str = "fp32",
     provider_options: Mapping[str, str] | None = None,
+    strict: bool = False,
 ) -> None:
     """Compute the embedding of an audio file, or of each of a list of them, and save it as .npz.
 
@@ -171,6 +201,9 @@ def process_file(
     overwrite : bool
         False keeps an output that exists: it is no error if it is whole and was made from the same file, with the
         same model and options.
+    strict : bool
+        Make it an error if something of a recording is lost, or its length had to be guessed. Otherwise what decodes
+        is embedded, with zeros for what is lost inside, and a warning says what is missing.
 
     The other parameters are those of :func:`edgel3_onnx.get_embedding`. The .npz holds ``embedding`` float32
     (T, D), ``timestamps`` float64 (T,), ``start_sample`` int64 (T,), where each window starts in samples at the
@@ -182,21 +215,23 @@ def process_file(
     EdgeL3ArgumentError
         If an argument is not one of those allowed, or two files of a list would have the same output.
     EdgeL3Error
-        If the model cannot be loaded, a file cannot be read, is empty, damaged or truncated, has NaN or infinite
-        samples, or its output cannot be written or must be kept. No part of an output is left behind. Of a list,
-        the other files are done first.
+        If the model cannot be loaded, a file cannot be read, is empty, has NaN or infinite samples, nothing of it
+        decodes, or less than one window of what there should be, or its output cannot be written or must be kept.
+        No part of an output is left behind. Of a list, the other files are done first.
 
     Warns
     -----
     EdgeL3Warning
-        If the audio is all zeros or shorter than one window, or the last timestamp is more than half a hop ahead of
-        its window.
+        If something of a recording is lost, its length had to be guessed or several were joined in one file; if the
+        audio is all zeros or shorter than one window; or if the last timestamp is more than half a hop ahead of its
+        window.
     """
     options, show_progress = EmbeddingOptions.of(locals()), check_flag("verbose", verbose)
     replace = check_flag("overwrite", overwrite)
     outputs = _outputs(filepath, suffix, output_dir)
     model = given_or_loaded(model, locals())
-    common = record.manner(model, options)
+    reading = ReadingOptions(check_flag("strict", strict))
+    common = {**record.manner(model, options), **reading.wanted()}
     started: deque[Metadata] = deque()  # filled by the thread that reads ahead
 
     def jobs() -> Iterator[Job]:
@@ -211,7 +246,7 @@ def process_file(
             yield job
 
     failures = []
-    for job in embed_files(model, jobs(), options, show_progress=show_progress):
+    for job in embed_files(model, jobs(), options, reading, show_progress=show_progress):
         metadata = started.popleft()
         try:
             if job.error is not None:

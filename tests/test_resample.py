@@ -1,6 +1,7 @@
 """Resampling against the float64 transcription of resampy 0.2.2, and block by block against one shot."""
 
 import functools
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -148,7 +149,11 @@ def test_soxr_keeps_a_tone():
         ((noise(9), "44100", 8000), "sr_orig='44100'"),
         ((noise(9), 44100, float("nan")), "sr_new=nan"),
         ((noise(9), 44100, 8000, "linear"), "method='linear'"),
-        ((noise(9), 768000, 1000), "512 times"),
+        ((noise(9), 768000, 1000), "above 512 times"),
+        ((noise(9), 8000, 4096001), "above 512 times"),
+        ((noise(9), 5e-324, 8000), "above 512 times"),
+        ((noise(9), 5e-324, 8000, "soxr"), "above 512 times"),
+        ((noise(9), 1 << 1024, 8000), "sr_orig="),
         ((noise(9), 96000, 8000), "too few"),
         ((np.zeros(9), 44100, 8000), "audio is float64"),
         ((np.zeros((9, 1), np.float32), 44100, 8000), "shape"),
@@ -159,3 +164,29 @@ def test_soxr_keeps_a_tone():
 def test_bad_arguments_are_named(arguments, message):
     with pytest.raises(EdgeL3ArgumentError, match=message):
         frontend.resample(*arguments)
+
+
+def test_the_c_code_refuses_ratios_and_arrays_that_it_was_not_built_for():
+    """Past Resampler, which lets none of them through."""
+    for ratio in (0.0, 1 / 513, 513.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="not built for"):
+            _frontend.KaiserFilter(ratio, 0)
+    with pytest.raises(ValueError, match="not built for"):
+        _frontend.KaiserFilter(0.5, len(LEVELS))
+    resampler = _frontend.KaiserResampler(_frontend.KaiserFilter(0.5, 0))
+    with pytest.raises(ValueError, match="not built for"):
+        resampler.process(noise(1000), True, np.empty(499, np.float32))
+    assert resampler.process(noise(1000), True, np.empty(500, np.float32)) == 500
+
+
+@pytest.mark.parametrize("method", ["kaiser_best", "soxr"])
+def test_threads_wait_for_each_other(method):
+    """Eight threads push the same blocks: whatever their turns, the signal is the same."""
+    block = noise(5000)
+    resampler = frontend.Resampler(44100, 8000, method)
+    with ThreadPoolExecutor(8) as pool:
+        parts = list(pool.map(lambda _: resampler.push(block), range(400)))
+    length = sum(map(len, parts)) + len(resampler.flush())
+    assert length == int(400 * 5000 * (8000 / 44100))
+    whole = frontend.resample(np.tile(block, 400), 44100, 8000, method)
+    assert np.array_equal(np.sort(np.concatenate(parts)), np.sort(whole[: sum(map(len, parts))]))

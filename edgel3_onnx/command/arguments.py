@@ -10,12 +10,12 @@ from typing import Any
 
 from edgel3_onnx.metadata import PRECISIONS
 from edgel3_onnx.outputs.arrays import FORMATS
+from edgel3_onnx.recordings.linear import PCM_FORMATS
 from edgel3_onnx.spec import RESAMPLERS
 from edgel3_onnx.store.registry import MODEL_TYPES
 from edgel3_onnx.version import __version__
 
 PROGRAM = "edgel3-onnx"
-PCM_NAMES = ("s16le", "f32le")
 DEMO_PORT = 8384
 
 _DESCRIPTION = """\
@@ -30,13 +30,14 @@ examples:
   arecord -f S16_LE -r 16000 | edgel3-onnx - --model-type sea --emb-dim 64
       prints one JSON line per window while the audio arrives
 
-exit status: 0 all done, 1 some failed, 2 wrong usage, 130 or 143 stopped by Ctrl-C or SIGTERM"""
+exit status: 0 all done, 1 some failed, 2 wrong usage, 130 or 143 stopped by Ctrl-C or SIGTERM,
+255 only directories without recordings"""
 
 
 # What has an effect besides --quiet, by what the command is asked to do.
 _MODEL = {"model_type", "emb_dim", "retrain_type", "model_sparsity", "weights", "precision"}
 _MODEL |= {"provider", "provider_option", "num_threads"}
-_WINDOWS = {"hop_size", "no_centering", "resampler"}
+_WINDOWS = {"hop_size", "no_centering", "resampler", "rate", "pcm", "strict"}
 _EFFECTIVE = {
     "files": _MODEL
     | _WINDOWS
@@ -44,8 +45,8 @@ _EFFECTIVE = {
     "a parquet dataset": _MODEL
     | _WINDOWS
     | {"output_dir", "format", "recursive", "existing", "dry_run", "report", "batch_size", "jobs"},
-    "standard input": _MODEL | _WINDOWS | {"rate", "pcm"},
-    "standard input as one file": _MODEL | _WINDOWS | {"rate", "pcm", "format", "output_dir", "suffix"},
+    "standard input": _MODEL | _WINDOWS,
+    "standard input as one file": _MODEL | _WINDOWS | {"format", "output_dir", "suffix"},
     "--list-models": {"list_models"},
     "--doctor": {"doctor"},
     "--fetch": {"fetch", "precision"},
@@ -83,8 +84,6 @@ def _refuse_without_effect(parser: argparse.ArgumentParser, args: argparse.Names
             flag = next(name for name in action.option_strings if name.startswith("--"))
             if mode == "standard input" and action.dest in _EFFECTIVE["standard input as one file"]:
                 parser.error(f"{flag} has no effect with lines on standard output: add --format npz or npy")
-            if action.dest in ("rate", "pcm"):
-                parser.error(f"{flag} describes standard input: give - as the input")
             parser.error(f"{flag} has no effect with {mode}")
 
 
@@ -149,7 +148,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_embedding(parser.add_argument_group("embedding"))
     _add_output(parser.add_argument_group("output"))
     _add_running(parser.add_argument_group("running"))
-    _add_live(parser.add_argument_group("standard input (INPUT is -)"))
+    _add_reading(parser.add_argument_group("reading"))
     _add_information(parser.add_argument_group("information, in place of inputs"))
     return parser
 
@@ -264,11 +263,16 @@ def _add_running(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--quiet", "-q", action="store_true", help="print errors only")
 
 
-def _add_live(group: argparse._ArgumentGroup) -> None:
+def _add_reading(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        "--rate", metavar="HZ", type=positive_float, help="the input is raw mono PCM at this rate, not WAV"
+        "--strict",
+        action="store_true",
+        help="make it an error if something of a recording is lost or had to be guessed",
     )
-    group.add_argument("--pcm", choices=PCM_NAMES, help="samples of raw PCM (default: s16le)")
+    group.add_argument(
+        "--rate", metavar="HZ", type=positive_float, help="what has no header is raw mono PCM at this rate"
+    )
+    group.add_argument("--pcm", choices=tuple(PCM_FORMATS), help="samples of raw PCM (default: s16le)")
 
 
 def _add_information(group: argparse._ArgumentGroup) -> None:

@@ -48,13 +48,15 @@ class Summary:
     audio_seconds: float  # that were embedded
     elapsed: float  # seconds
     planned: int = 0  # of a dry run
+    in_part: int = 0  # of those done, recordings of which something is lost
 
     def __str__(self) -> str:
         if self.planned:
             return f"{self.planned} to do, {self.skipped} to skip, {self.failed} failed (dry run)"
         times = f", {self.audio_seconds / self.elapsed:.1f} times real time" if self.done else ""
+        in_part = f" ({self.in_part} in part)" if self.in_part else ""
         return (
-            f"{self.done} done, {self.skipped} skipped, {self.failed} failed; "
+            f"{self.done} done{in_part}, {self.skipped} skipped, {self.failed} failed; "
             f"{self.audio_seconds / 3600:.3f} hours of audio in {self.elapsed:.1f} s{times}"
         )
 
@@ -100,6 +102,7 @@ class Reporter:
         self._bar: Any = tqdm(total=total, unit="file", disable=not shown)
         self._counts: Counter[str] = Counter()
         self._audio_seconds = 0.0
+        self._in_part = 0
         self._start = time.monotonic()
         if not quiet:
             for note in notes:
@@ -121,6 +124,7 @@ class Reporter:
         self._counts[record.status] += 1
         if record.status == "done":
             self._audio_seconds += record.seconds
+            self._in_part += not record.complete
         elif record.status == "planned":
             print(display(record.path), "->", display(record.output or "the dataset"))
         if record.status == "failed":
@@ -142,7 +146,9 @@ class Reporter:
         counts = self._counts
         elapsed = time.monotonic() - self._start
         failed = counts["failed"] + self._log_failed
-        return Summary(counts["done"], counts["skipped"], failed, self._audio_seconds, elapsed, counts["planned"])
+        return Summary(
+            counts["done"], counts["skipped"], failed, self._audio_seconds, elapsed, counts["planned"], self._in_part
+        )
 
     def _say(self, message: str) -> None:
         self._bar.write(f"{PROGRAM}: {message}", file=sys.stderr)

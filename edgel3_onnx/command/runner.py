@@ -15,6 +15,8 @@ from edgel3_onnx.models import EmbeddingModel, ModelOptions
 from edgel3_onnx.outputs import dataset, record
 from edgel3_onnx.outputs.arrays import WRITERS, is_current
 from edgel3_onnx.outputs.record import Metadata
+from edgel3_onnx.recordings.decode import ReadingOptions
+from edgel3_onnx.recordings.findings import Findings
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class RunOptions:
 
     model: ModelOptions
     embedding: EmbeddingOptions
+    reading: ReadingOptions = field(default_factory=ReadingOptions)
     format: str = "npz"
     dataset: str = ""  # directory, of the format parquet
     skip_existing: bool = False
@@ -41,10 +44,22 @@ class Record:
     windows: int = 0
     seconds: float = 0.0  # of audio
     warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # what is odd about the recording and does no harm
+    complete: bool = True  # whether all of the recording was there
+    announced_seconds: float | None = None
+    lost_seconds: float = 0.0
+    holes: list[tuple[float, float]] = field(default_factory=list)  # (start, length) in seconds
+    decoder: str | None = None
 
     @classmethod
     def of(cls, task: Task, status: str, reason: str | None = None, warnings: list[str] | None = None) -> "Record":
         return cls(task.path, dataset.key(task.path), task.output, status, reason, warnings=warnings or [])
+
+    def add(self, findings: Findings) -> None:
+        """Take over what decoding found out."""
+        self.notes, self.holes = list(findings.notes), list(findings.holes)
+        self.complete, self.decoder = findings.complete, findings.decoder
+        self.announced_seconds, self.lost_seconds = findings.announced_seconds, findings.lost_seconds
 
 
 class Sink(Protocol):
@@ -156,7 +171,7 @@ def work(
     EdgeL3Error
         If a dataset that the run would continue is damaged, or was made otherwise.
     """
-    common = record.manner(model, options.embedding)
+    common = {**record.manner(model, options.embedding), **options.reading.wanted()}
     sink = _open_sink(model, options, common)
     started: deque[tuple[Task, Metadata]] = deque()  # filled by the thread that reads ahead
 
@@ -169,7 +184,7 @@ def work(
             yield job
 
     try:
-        for job in embed_files(model, jobs(), options.embedding, show_progress=show_progress):
+        for job in embed_files(model, jobs(), options.embedding, options.reading, show_progress=show_progress):
             task, metadata = started.popleft()
             on_embedded(task)
             result = Record.of(task, "done", warnings=job.warnings)
@@ -179,6 +194,7 @@ def work(
                 result.status = "skipped"
             else:
                 result.windows, result.seconds = len(job.embeddings.embedding), job.seconds
+                result.add(job.findings)
                 yield from sink.save(result, job, {**metadata, **job.metadata()})
                 continue
             yield result
@@ -192,7 +208,7 @@ def rehearse(tasks: Iterable[Task], options: RunOptions) -> Generator[Record, No
     sink, common = None, {}
     if options.skip_existing:
         model = options.model.load()
-        common = record.manner(model, options.embedding)
+        common = {**record.manner(model, options.embedding), **options.reading.wanted()}
         sink = _open_sink(model, options, common)
     for task in tasks:
         skip, error = _look_up(task, {**common, **record.source(task.path)}, sink, options)

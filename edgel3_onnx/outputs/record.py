@@ -53,7 +53,9 @@ def first_difference(record: Mapping[str, Any], wanted: Mapping[str, Any]) -> st
     for name in (*MANNER, *SOURCE):
         if name in wanted and record.get(name) != wanted[name]:
             return name
-    return None
+    if not record.get("complete", True) and record.get("decoder") != wanted.get("decoder"):
+        return "decoder"  # another may decode more of it
+    return "raw" if record.get("raw") not in (None, wanted.get("raw")) else None
 
 
 def to_json(metadata: Metadata) -> str:

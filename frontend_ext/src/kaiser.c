@@ -9,6 +9,7 @@
 #define TABLE_LAST (ZERO_CROSSINGS * TABLE_STEPS)
 #define KAISER_BETA 14.769656459379492
 #define ROLLOFF 0.9475937167399596
+#define MAX_RATIO 512.0
 
 /* Modified Bessel function of the first kind, order 0, by its power series. */
 static double bessel_i0(double x)
@@ -50,14 +51,18 @@ static void fill_rows(kaiser_filter *filter, const double *table)
     }
 }
 
-kaiser_filter *kaiser_filter_create(double ratio, int level)
+int kaiser_filter_create(kaiser_filter **to, double ratio, int level)
 {
     const size_t alignment = sizeof(double) * TAPS_MULTIPLE;
-    kaiser_filter *filter = calloc(1, sizeof *filter);
+    kaiser_filter *filter;
     double *table;
     size_t size;
+    *to = NULL;
+    if (!(ratio >= 1.0 / TABLE_STEPS && ratio <= MAX_RATIO) || !frontend_level(level))
+        return FRONTEND_BAD_SIZE;
+    filter = calloc(1, sizeof *filter);
     if (!filter)
-        return NULL;
+        return FRONTEND_NO_MEMORY;
     filter->kernels = frontend_level(level);
     filter->ratio = ratio;
     filter->scale = ratio < 1.0 ? ratio : 1.0;
@@ -70,7 +75,7 @@ kaiser_filter *kaiser_filter_create(double ratio, int level)
     if (!table || !filter->memory) {
         free(table);
         kaiser_filter_free(filter);
-        return NULL;
+        return FRONTEND_NO_MEMORY;
     }
     filter->left = (double *)((char *)filter->memory + (alignment - (uintptr_t)filter->memory % alignment));
     filter->left_slope = filter->left + size;
@@ -78,7 +83,8 @@ kaiser_filter *kaiser_filter_create(double ratio, int level)
     filter->right_slope = filter->left + 3 * size;
     fill_rows(filter, table);
     free(table);
-    return filter;
+    *to = filter;
+    return 0;
 }
 
 void kaiser_filter_free(kaiser_filter *filter)

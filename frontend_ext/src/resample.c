@@ -22,21 +22,23 @@ struct resampler {
     located outputs[BLOCK], sorted[BLOCK];
 };
 
-resampler *resampler_create(const kaiser_filter *filter)
+int resampler_create(resampler **to, const kaiser_filter *filter)
 {
     resampler *state = calloc(1, sizeof *state);
     size_t reach = (size_t)filter->reach;
+    *to = NULL;
     if (!state)
-        return NULL;
+        return FRONTEND_NO_MEMORY;
     state->filter = filter;
     state->origin = -(int64_t)reach;
     state->filled = (int64_t)reach;
     state->buffer = calloc(2 * reach + CHUNK, sizeof(float));
     if (!state->buffer) {
         resampler_free(state);
-        return NULL;
+        return FRONTEND_NO_MEMORY;
     }
-    return state;
+    *to = state;
+    return 0;
 }
 
 void resampler_free(resampler *state)
@@ -132,18 +134,26 @@ static int64_t feed(resampler *state, const float *block, int64_t length)
     return length;
 }
 
-int64_t resampler_process(resampler *state, const float *block, int64_t length, int last, float *output)
+/* How many outputs there are of so many inputs. */
+static int64_t outputs_of(const resampler *state, int64_t received)
+{
+    return (int64_t)((double)received * state->filter->ratio);
+}
+
+int64_t resampler_process(resampler *state, const float *block, int64_t length, int last, float *output, int64_t room)
 {
     int64_t written = 0, total;
+    if (length < 0 || outputs_of(state, state->received + length) - state->produced > room)
+        return FRONTEND_BAD_SIZE;
     for (int64_t done = 0; done < length;) {
         int64_t taken = feed(state, block + done, length - done);
         done += taken;
         state->received += taken;
-        written += drain(state, (int64_t)((double)state->received * state->filter->ratio), output + written);
+        written += drain(state, outputs_of(state, state->received), output + written);
     }
     if (!last)
         return written;
-    total = (int64_t)((double)state->received * state->filter->ratio);
+    total = outputs_of(state, state->received);
     while (state->produced < total) {
         feed(state, NULL, CHUNK);
         written += drain(state, total, output + written);
