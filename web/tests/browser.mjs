@@ -38,9 +38,10 @@ export async function serve() {
 /**
  * A browser with a profile of its own, and every address that it asked for.
  *
- * @param {{args?: string[], width?: number, height?: number, dark?: boolean, permissions?: string[]}} options
+ * @param {{args?: string[], width?: number, height?: number, dark?: boolean, permissions?: string[],
+ *   serviceWorkers?: 'allow' | 'block'}} options
  */
-export async function browse({ args = [], width = 1280, height = 900, dark = false, permissions = [] } = {}) {
+export async function browse({ args = [], width = 1280, height = 900, dark = false, permissions = [], serviceWorkers = 'allow' } = {}) {
   const profile = mkdtempSync(join(tmpdir(), 'edgel3-onnx-chromium-'));
   const context = await chromium.launchPersistentContext(profile, {
     executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
@@ -49,6 +50,7 @@ export async function browse({ args = [], width = 1280, height = 900, dark = fal
     viewport: { width, height },
     colorScheme: dark ? 'dark' : 'light',
     permissions,
+    serviceWorkers,
     acceptDownloads: true,
   });
   const requests = [];

@@ -105,13 +105,14 @@ test('no microphone, no permission, no WebAssembly, a missing file: one line eac
     await browser.close();
   }
 
-  for (const [file, change, expected] of [
-    ['src/embed.js', (text) => `delete globalThis.WebAssembly;\n${text}`, /: this browser has no WebAssembly/],
-    ['model/model.json', (text) => text.replace(/"sha256": "..../, '"sha256": "0000'), /micro\.onnx: expected sha256 0000.*, got .*; load the page anew/],
-    ['model/model.json', null, /model\.json: the server answered 404/],
-  ]) {
-    const bare = await browse();
-    try {
+  const bare = await browse({ serviceWorkers: 'block' });
+  try {
+    for (const [file, change, expected] of [
+      ['src/embed.js', (text) => `delete globalThis.WebAssembly;\n${text}`, /: this browser has no WebAssembly/],
+      ['model/model.json', (text) => text.replace(/"sha256": "..../, '"sha256": "0000'), /micro\.onnx: expected sha256 0000.*, got .*; load the page anew/],
+      ['model/model.json', null, /model\.json: the server answered 404/],
+    ]) {
+      await bare.context.unrouteAll();
       await bare.context.route(`**/${file}`, async (route) => {
         if (!change) return route.fulfill({ status: 404 });
         const response = await route.fetch();
@@ -122,8 +123,8 @@ test('no microphone, no permission, no WebAssembly, a missing file: one line eac
       const text = await bare.page.locator('.alert > span').textContent();
       assert.match(text, /^The page cannot work here: /);
       assert.match(text, expected);
-    } finally {
-      await bare.close();
     }
+  } finally {
+    await bare.close();
   }
 });

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { browse, serve } from './browser.mjs';
 
-const MINUTES = Number(process.env.MINUTES ?? 2);
+const MINUTES = Number(process.env.MINUTES ?? 1);
 
 /** The memory of a browser's processes that the machine cannot give to others, in MB. */
 function memory(profile) {

@@ -203,6 +203,33 @@ test('everything can be done with the keyboard', async () => {
   assert.equal(await page.evaluate(() => edgel3.session.query.recording.name), await page.evaluate(() => edgel3.session.recordings[0].name));
 });
 
+test('a threshold is dragged, moments are compared, files are dropped', async () => {
+  await page.click('#tab-repeats');
+  const track = await page.locator('.track.draggable canvas').boundingBox();
+  await page.mouse.move(track.x + 300, track.y + 30);
+  await page.mouse.down();
+  await page.mouse.move(track.x + 300, track.y + track.height / 4);
+  await page.mouse.up();
+  assert.ok(Math.abs((await page.evaluate(() => edgel3.session.classes.list[0].threshold)) - 0.75) < 0.02);
+  assert.match(await page.locator('#panel-teach .class output').first().textContent(), /^0\.7[4-6]$/);
+
+  await page.focus('#matrix-canvas');
+  for (const key of ['ArrowRight', 'ArrowRight', 'ArrowDown']) await page.keyboard.press(key);
+  assert.match(await page.getAttribute('#matrix-canvas', 'aria-valuetext'), /^0:00\.2 and 0:00\.3: \d+ % alike$/);
+  await page.keyboard.press('Enter');
+  await page.waitForFunction(() => edgel3.player.recording === edgel3.session.current);
+
+  const before = await page.evaluate(() => edgel3.session.recordings.length);
+  const bytes = [...readFileSync(path('8000.s16.wav'))];
+  await page.evaluate((wav) => {
+    const dataTransfer = new DataTransfer();
+    dataTransfer.items.add(new File([Uint8Array.from(wav)], 'dropped.wav'));
+    document.body.dispatchEvent(new DragEvent('drop', { dataTransfer, bubbles: true, cancelable: true }));
+  }, bytes);
+  await settled(page, before + 1);
+  assert.equal(await page.evaluate(() => edgel3.session.recordings.at(-1).name), 'dropped.wav');
+});
+
 test('a file that is no recording is one line, and the others are read', async () => {
   await closeAll();
   writeFileSync(path('notes.wav'), 'These are notes, not a recording.');
