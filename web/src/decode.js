@@ -1,8 +1,9 @@
-// From a file to mono blocks at the file's own rate. WAV is read here, bit for bit; FLAC is handed to the browser's
-// decoder a few seconds at a time, so that neither needs memory for the whole recording; the rest in one piece.
+// From a file to mono blocks at the file's own rate. WAV is read here, bit for bit; FLAC and MP3 are handed to the
+// browser's decoder some seconds at a time, so that none of them needs memory for the whole recording; the rest in one.
 
 import { flacChunks, readStreamInfo } from './flac.js';
 import { identify } from './identify.js';
+import { mp3Pieces } from './mp3.js';
 import { wavBlocks } from './wav.js';
 
 const BLOCK_SECONDS = 5;
@@ -32,6 +33,7 @@ export async function openRecording(file) {
     const seconds = info.samples ? info.samples / rate : null;
     return { format, rate, seconds, note: '', blocks: () => checked(flacBlocks(file, info)) };
   }
+  if (format === 'mp3') return { format, rate, seconds: null, note: '', blocks: () => checked(mp3Blocks(file, start, rate)) };
   return { format, rate, seconds: null, note: noteOn(header), blocks: () => checked(wholeBlocks(file, rate)) };
 }
 
@@ -46,6 +48,21 @@ function noteOn({ format, madeFrom }) {
 async function* flacBlocks(file, info) {
   for await (const chunk of flacChunks(file, info, BLOCK_SECONDS)) {
     yield mixDown(await decode(chunk, info.rate), info.bits <= 16 ? undoAsymmetry : null);
+  }
+}
+
+async function* mp3Blocks(file, start, rate) {
+  let given = false;
+  try {
+    for await (const { bytes, samples, skip, cut } of mp3Pieces(file, start, 4 * BLOCK_SECONDS)) {
+      const mono = mixDown(await decode(bytes, rate), null);
+      // New samples are counted from the end: what a decoder leaves out, it leaves out at the beginning.
+      yield mono.subarray(Math.max(mono.length - samples, 0) + skip, mono.length - cut);
+      given = true;
+    }
+  } catch (error) {
+    if (given || !(error instanceof RangeError)) throw error;
+    yield* wholeBlocks(file, rate);
   }
 }
 

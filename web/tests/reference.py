@@ -83,6 +83,9 @@ def main(folder: Path) -> None:
             path = folder / f"{rate}.{suffix}"
             soundfile.write(path, sound(rate, 2.7, rate), rate, format=container, subtype=subtype)
             add_recording(path)
+    for name, rate, extra in (("long-44100.mp3", 44100, {}), ("long-22050.mp3", 22050, {"compression_level": 0.9})):
+        soundfile.write(folder / name, sound(rate, 47.3, rate), rate, format="MP3", **extra)  # more than two pieces
+        add_recording(folder / name)
     for name, rate, codec in (("44100.m4a", 44100, "aac"), ("48000.webm", 48000, "libopus")):
         encode(folder / name, sound(rate, 2.7, rate), rate, codec)
         add_recording(folder / name)
