@@ -53,6 +53,7 @@ test('the microphone: the numbers of what was captured, no gap, no delay that gr
     });
     await page.click('#microphone');
     await page.waitForFunction((n) => edgel3.session.recordings[0]?.windows >= n, 10 * (SECONDS - 1), { timeout: 30000 });
+    await page.screenshot({ path: join(process.env.PICTURES ?? reference.folder, 'microphone-1280.png') });
     const statistics = await page.evaluate(() => edgel3.capture().statistics);
     await page.click('#microphone');
     await page.waitForFunction(() => edgel3.session.recordings[0].state === 'done');
