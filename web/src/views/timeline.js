@@ -51,7 +51,8 @@ export class Timeline {
   }
 
   #look(start, end) {
-    const total = Math.max(this.#recording?.seconds ?? 1, LEAST);
+    const live = this.#recording?.state === 'listening'; // what is still to come has its place already
+    const total = Math.max(this.#recording?.seconds ?? 1, live ? LIVE : LEAST);
     const span = Math.min(Math.max(end - start, LEAST), total);
     const from = Math.min(Math.max(start + (end - start - span) / 2, 0), total - span);
     this.view = { start: from, end: from + span };
