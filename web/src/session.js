@@ -4,7 +4,8 @@
 //   current   another recording is shown
 //   mark      another stretch is marked
 //   found     other matches, or none
-//   classes   other classes, marks or thresholds
+//   classes   other classes or marks
+//   threshold another threshold of a class
 
 import { nearest, similarities } from './similarity.js';
 

@@ -1,9 +1,10 @@
-// The recording that is shown: waveform, spectrogram, what is marked and found; and a row for each score.
+// The recording that is shown: waveform, spectrogram, what is marked and found.
 
-import { $, announce, element, perFrame, throttled } from '../dom.js';
+import { $, announce, perFrame, throttled } from '../dom.js';
 import { MARK, clock, drawSpectrogram, drawWaveform, prepare } from '../draw.js';
 import { melEdges } from '../logmel.js';
 import { HOP } from '../recording.js';
+import { Tracks } from './tracks.js';
 
 const WAVE = 52; // heights in CSS pixels
 const AXIS = 22;
@@ -18,6 +19,7 @@ export class Timeline {
   #session;
   #player;
   #model;
+  #tracks;
   view = { start: 0, end: 1 }; // seconds in sight
   #pinned = false; // whether the view stays where it is while more is heard
   #cursor = 0; // seconds, for the keyboard
@@ -31,6 +33,7 @@ export class Timeline {
     this.#session = session;
     this.#player = player;
     this.#model = model;
+    this.#tracks = new Tracks(session);
     this.#listen();
     new ResizeObserver(() => this.#paint()).observe($('overlay'));
   }
@@ -74,7 +77,7 @@ export class Timeline {
     this.#cursor = mark?.recording === recording ? (mark.start + mark.end) / 2 : 0;
     $('timeline-title').textContent = recording.name;
     this.#look(0, recording.seconds > 3 * AT_FIRST ? AT_FIRST : recording.seconds);
-    this.#buildTracks();
+    this.#tracks.build();
   }
 
   #progressed() {
@@ -95,8 +98,9 @@ export class Timeline {
     session.on('current', () => this.#showAnew());
     session.on('progress files', () => this.#paintLater());
     session.on('mark', () => (this.#paintOver(), this.#describe()));
-    session.on('found', () => (this.#buildTracks(), this.#paint()));
-    session.on('classes', () => (this.#buildTracks(), this.#paint()));
+    session.on('found', () => (this.#tracks.build(), this.#paint()));
+    session.on('classes', () => (this.#tracks.build(), this.#paint()));
+    session.on('threshold', () => this.#tracks.draw(this.view, this.#gutter()));
     this.#player.addEventListener('change', () => this.#playing());
     play.onclick = () => this.#togglePlay();
     $('zoom-in').onclick = () => this.#zoom(0.5);
@@ -285,7 +289,7 @@ export class Timeline {
     }
     this.#drawOverview();
     this.#drawOverlay();
-    this.#drawTracks();
+    this.#tracks.draw(this.view, this.#gutter());
     this.#describe();
   }
 
@@ -359,87 +363,6 @@ export class Timeline {
     }
     context.restore();
   }
-
-  // Rows of scores under the spectrogram
-
-  #buildTracks() {
-    const { similarity, classes } = this.#session;
-    const recording = this.#recording;
-    const rows = [];
-    if (!recording) return;
-    if (similarity) rows.push({ title: 'Like the marked sound', colour: null, values: similarity.get(recording), low: 0 });
-    classes?.list.forEach((c, k) => {
-      if (c.examples.length) rows.push({ title: c.name, colour: c.colour, taught: c, index: k });
-    });
-    $('tracks').replaceChildren(
-      ...rows.map((row) => {
-        const canvas = element('canvas', { 'aria-hidden': 'true' });
-        row.canvas = canvas;
-        if (row.taught) this.#dragThreshold(canvas, row.taught);
-        const title = element('span', { className: 'title' }, row.title);
-        return element('div', { className: row.taught ? 'track draggable' : 'track' }, canvas, title);
-      }),
-    );
-    this.rows = rows;
-    this.#drawTracks();
-  }
-
-  #dragThreshold(canvas, taught) {
-    const set = (event) => {
-      if (!event.buttons) return;
-      const { top, height } = canvas.getBoundingClientRect();
-      taught.threshold = Math.min(Math.max(1 - (event.clientY - top) / height, 0.01), 0.99);
-      this.#drawTracks();
-      this.#session.emit('threshold');
-    };
-    canvas.onpointerdown = (event) => (canvas.setPointerCapture(event.pointerId), set(event));
-    canvas.onpointermove = set;
-  }
-
-  /** Draws the rows anew, as a threshold was changed elsewhere. */
-  #drawTracks() {
-    const recording = this.#recording;
-    const style = getComputedStyle(document.documentElement);
-    const scores = this.#session.classes?.score(recording);
-    for (const { canvas, values, colour, taught, index } of this.rows ?? []) {
-      const shown = taught ? scores?.[index] : values;
-      const { context, width, height } = prepare(canvas);
-      const x0 = this.#gutter();
-      context.fillStyle = style.getPropertyValue('--sunken');
-      context.beginPath();
-      context.roundRect(x0, 0, width - x0, height, 6);
-      context.fill();
-      if (!shown) continue;
-      context.save();
-      context.clip();
-      const { start, end } = this.view;
-      context.beginPath();
-      context.moveTo(x0, height);
-      for (let px = 0; px <= width - x0; px++) {
-        const [a, b] = [px, px + 1].map((p) => (start + (p / (width - x0)) * (end - start)) / HOP);
-        let value = interpolated(shown, a);
-        for (let w = Math.ceil(a); w < b; w++) value = Math.max(value, shown[w] ?? 0);
-        context.lineTo(x0 + px, height - Math.max(value, 0) * (height - 3));
-      }
-      context.lineTo(width, height);
-      context.fillStyle = colour ?? style.getPropertyValue('--accent');
-      context.globalAlpha = 0.85;
-      context.fill();
-      context.globalAlpha = 1;
-      if (taught) {
-        const y = height - taught.threshold * (height - 3);
-        context.fillStyle = style.getPropertyValue('--ink');
-        for (let x = x0; x < width; x += 7) context.fillRect(x, y - 0.75, 4, 1.5);
-      }
-      context.restore();
-    }
-  }
-}
-
-function interpolated(values, at) {
-  const k = Math.floor(at);
-  if (k < 0 || k + 1 >= values.length) return values[Math.min(Math.max(k, 0), values.length - 1)] ?? 0;
-  return values[k] + (at - k) * (values[k + 1] - values[k]);
 }
 
 function badge(context, rank, x, y) {
