@@ -213,7 +213,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args = parse_arguments(argv)
         with interrupt.raising_on_signals(), nullcontext() if args.quiet else showing_log():
-            return _dispatch(args)
+            status = _dispatch(args)
+        sys.stdout.flush()
+        return status
     except interrupt.Interrupted as stop:
         print(f"{PROGRAM}: stopped by {signal.Signals(stop.signum).name}", file=sys.stderr)
         return 128 + stop.signum
@@ -226,12 +228,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except EdgeL3Error as error:
         print(f"{PROGRAM}: error: {error}", file=sys.stderr)
         return EXIT_FAILED
-    except BrokenPipeError:
-        # Whoever read standard output has stopped. Python would complain about it once more when it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_FAILED
     except OSError as error:  # of the system itself: no directory for temporary files, standard output on a full disk
-        print(f"{PROGRAM}: error: {error}", file=sys.stderr)
+        if not isinstance(error, BrokenPipeError):  # that is whoever read standard output having stopped
+            print(f"{PROGRAM}: error: {error}", file=sys.stderr)
+        try:
+            sys.stdout.flush()
+        except OSError:  # Python would complain about it once more when it exits
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
 
 
