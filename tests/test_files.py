@@ -1,5 +1,6 @@
 """Files against arrays: every container, every way in which a file can be bad."""
 
+import io
 import json
 import struct
 
@@ -194,6 +195,37 @@ def test_bad_file(tmp_path, sea64, make, message):
     with pytest.raises(EdgeL3Error, match=rf"bad\.wav: .*({message})"):
         process_file(tmp_path / "bad.wav", tmp_path / "out", model=sea64)
     assert not (tmp_path / "out").exists()
+
+
+def _rf64(change):
+    file = io.BytesIO()
+    soundfile.write(file, golden.audio(8000, 1.5, 3), 8000, format="RF64", subtype="PCM_16")
+    data = bytearray(file.getvalue())
+    change(data)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("announced", [0xF0FFFFFFFFFFFFFF, 2**63 - 5000, 2**62])
+def test_size_that_no_file_can_have_is_an_end_that_is_missing(tmp_path, announced):
+    def change(data):
+        data[28:36] = struct.pack("<Q", announced)  # of the samples
+
+    path = tmp_path / "a.wav"
+    path.write_bytes(_rf64(change))
+    with decode.open_recording(str(path)) as recording:
+        assert sum(len(block) for block in recording.blocks(1.0)) == 12000
+    assert not recording.findings.complete
+
+
+def test_codec_that_nobody_knows_is_an_error(tmp_path, sea64):
+    def change(data):
+        at = data.index(b"fmt ") + 8
+        data[at : at + 2] = struct.pack("<H", 1000)
+
+    path = tmp_path / "a.wav"
+    path.write_bytes(_rf64(change))
+    with pytest.raises(EdgeL3Error, match=r"a\.wav"):
+        process_file(path, model=sea64)
 
 
 def test_unwritable_output(tmp_path, sea64):

@@ -151,6 +151,6 @@ def open_av(source: Any) -> Iterator[AvReader]:
             raise EdgeL3Error(f"is in no format that libsndfile or FFmpeg reads ({reason})") from error
         if not container.streams.audio:
             raise EdgeL3Error("has no audio stream")
-        if not container.streams.audio[0].rate:
+        if not getattr(container.streams.audio[0], "rate", None):  # absent where there is no decoder
             raise EdgeL3Error("has a stream of audio that FFmpeg cannot decode")
         yield AvReader(container)

@@ -99,7 +99,10 @@ def join(pieces: Iterable[Piece]) -> list[Piece]:
 
 def read_at(file: BinaryIO, offset: int, length: int) -> bytes:
     """``length`` bytes of ``file`` from ``offset`` on, fewer at its end."""
-    file.seek(offset)
+    try:
+        file.seek(offset)
+    except (ValueError, OverflowError, OSError):  # a damaged size led to where no file can reach
+        return b""
     return file.read(length)
 
 
