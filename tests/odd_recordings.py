@@ -56,10 +56,10 @@ COMMANDS = [
     ),
     *(
         f"ffmpeg -v error -y -i {{wav}} -f {name} - | cat > {{out}}_ffpipe.{name}"
-        for name in "wav flac ogg mp3 au caf w64".split()
+        for name in ["wav", "flac", "ogg", "mp3", "au", "caf", "w64"]
     ),
-    *(f"sox {{wav}} {{out}}_sox.{name}" for name in "wav flac ogg au aiff".split()),
-    *(f"sox {{wav}} -t {name} - | cat > {{out}}_soxpipe.{name}" for name in "wav flac ogg au aiff".split()),
+    *(f"sox {{wav}} {{out}}_sox.{name}" for name in ["wav", "flac", "ogg", "au", "aiff"]),
+    *(f"sox {{wav}} -t {name} - | cat > {{out}}_soxpipe.{name}" for name in ["wav", "flac", "ogg", "au", "aiff"]),
     "flac -s -f {wav} -o {out}_flac.flac",
     "flac -s -c {wav} | cat > {out}_flacpipe.flac",
     "oggenc -Q {wav} -o {out}_oggenc.ogg",
@@ -72,7 +72,7 @@ MANY_CHANNELS = [
     "flac -s -f {wav} -o {out}_flac.flac",
     "oggenc -Q {wav} -o {out}_oggenc.ogg",
     "opusenc --quiet {wav} {out}_opusenc.opus",
-    *(f"ffmpeg -v error -y -i {{wav}} {{out}}_ff.{name}" for name in "ogg opus flac caf aiff w64".split()),
+    *(f"ffmpeg -v error -y -i {{wav}} {{out}}_ff.{name}" for name in ["ogg", "opus", "flac", "caf", "aiff", "w64"]),
 ]
 
 

@@ -137,7 +137,7 @@ def test_truncated_file_is_embedded_up_to_its_end(tmp_path, sea64, name, format,
     if format != "OGG":  # which nowhere says how long it is
         assert metadata["announced_seconds"] == pytest.approx(2.6, abs=0.03)
         assert metadata["lost_seconds"] == pytest.approx(2.6 - metadata["samples"] / 44100, abs=0.03)
-    with pytest.raises(EdgeL3Error, match="is not whole: .* s kept"):
+    with pytest.raises(EdgeL3Error, match=r"is not whole: .* s kept"):
         process_file(tmp_path / name, tmp_path / "out", model=sea64, strict=True)
     (tmp_path / name).write_bytes(data[: int(len(data) * 0.02)])
     with pytest.raises(EdgeL3Error, match=r"x|f64"):
