@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing, nullcontext
+from dataclasses import replace
 from inspect import signature
 
 import numpy as np
@@ -32,13 +33,14 @@ from edgel3_onnx.outputs.inspect import read_metadata
 from edgel3_onnx.recordings.decode import ReadingOptions
 from edgel3_onnx.recordings.findings import Findings
 from edgel3_onnx.recordings.linear import PCM_FORMATS, Linear
-from edgel3_onnx.recordings.pipe import PipeReader, open_pipe
+from edgel3_onnx.recordings.pipe import open_pipe
+from edgel3_onnx.recordings.pipe_reader import PipeReader
 from edgel3_onnx.streaming import EmbeddingStream
 from edgel3_onnx.terminal import usable_streams
 
 __all__ = ["get_file_list", "main", "parse_args", "positive_float", "positive_int", "run"]
 
-EXIT_FAILED, EXIT_USAGE = 1, 2
+EXIT_FAILED, EXIT_USAGE, EXIT_NO_RECORDINGS = 1, 2, -1  # the last one, edgel3's, is 255 to the shell
 
 parse_args = parse_arguments  # edgel3's name
 
@@ -141,6 +143,8 @@ def run(
         If an argument is not one of those allowed, or two inputs would have the same output.
     EdgeL3Error
         If the model cannot be loaded.
+    SystemExit
+        With the code -1, as edgel3 has it, if there are no inputs but directories without recordings.
     """
     jobs = check_count("jobs", jobs)
     if num_threads is None and jobs > 1:
@@ -158,7 +162,10 @@ def run(
     dataset = os.fspath(output_dir or "")
     options = RunOptions(model_options, embedding_options, reading, format, dataset, existing == "skip")
     alone = len(plan.tasks) == 1
-    if dry_run:
+    hopeless = all(task.problem is not None for task in plan.tasks)
+    if hopeless:
+        records = rehearse(plan.tasks, replace(options, skip_existing=False))  # needs no model
+    elif dry_run:
         records = rehearse(plan.tasks, options)
     else:
         options = prepare(plan, options, replacing=existing == "replace")
@@ -173,6 +180,9 @@ def run(
     ):
         for each in records:
             reporter.add(each)
+    if hopeless:
+        print(f"Edgel3: No WAV files found in {inputs}. Aborting.")  # what programs around edgel3 look for
+        sys.exit(EXIT_NO_RECORDINGS)
     return reporter.summary()
 
 
@@ -194,7 +204,10 @@ def _paths(inputs: object) -> list[str | os.PathLike[str]]:
 
 @usable_streams()
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line. Returns the exit status: 0 all good, 1 some failed, 2 usage, 130 or 143 on a signal."""
+    """Run the command line. Returns the exit status: 0 all good, 1 some failed, 2 usage, 130 or 143 on a signal.
+
+    SystemExit with the code -1, 255 to the shell, if there are no inputs but directories without recordings.
+    """
     if argv is None:
         argv = sys.argv[1:]
     try:

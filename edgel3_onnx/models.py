@@ -153,6 +153,12 @@ class EmbeddingModel:
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopen, (self.options, _origin(self.options, self.info))
 
+    def __copy__(self) -> "EmbeddingModel":
+        return self  # nothing of it changes, and what it was loaded from need not be there any more
+
+    def __deepcopy__(self, memo: object) -> "EmbeddingModel":
+        return self
+
     @property
     def providers(self) -> list[str]:
         return list(self._engine.providers)
@@ -204,9 +210,9 @@ class EmbeddingModel:
         EdgeL3ArgumentError
             If ``x`` has another shape, is not numeric, or has a NaN or infinite sample.
         """
-        if isinstance(x, np.ndarray) and x.ndim == 4:
-            return self._engine.run(x)
-        length = self.spec.window_length
+        length, image = self.spec.window_length, (1, self.spec.n_mels, self.spec.n_frames)
+        if isinstance(x, np.ndarray) and x.shape[1:] == image and x.dtype.kind == "f" and self.info.kind == "mel":
+            return self._engine.run(np.asarray(x, np.float32))
         windows = to_float(x)
         if windows.ndim == 3 and windows.shape[1] == 1:
             windows = windows[:, 0]

@@ -15,13 +15,16 @@ from edgel3_onnx.atomic import write_bytes
 from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.export import exporter
 from edgel3_onnx.export.convert import calibration
+from edgel3_onnx.export.convert.source import read_file
 from edgel3_onnx.export.recordings import calibration_of, read_windows
 from edgel3_onnx.metadata import KINDS, PRECISIONS
 from edgel3_onnx.spec import FRONTENDS
 from edgel3_onnx.store import download
 from edgel3_onnx.store.registry import Variant, upstream_url, variants
+from edgel3_onnx.terminal import usable_streams
 
 
+@usable_streams()
 def main(argv: list[str] | None = None) -> int:
     """Command line. Returns 0 if every variant was exported, 1 if some failed (one line each on stderr)."""
     args = _parse(argv)
@@ -96,20 +99,13 @@ def _list_of(allowed: tuple[str, ...]) -> Callable[[str], tuple[str, ...]]:
 
 def _read_weights(variant: Variant, args: argparse.Namespace) -> bytes | None:
     if args.weights:
-        return _read(Path(args.weights))
+        return read_file(args.weights)
     if variant.git_blob_id is None:
         return None
     if not args.weights_dir:
         return download.fetch(variant.file, variant.git_blob_id, upstream_url(), verbose=True)
     path = Path(args.weights_dir) / variant.file
-    return _read(path if path.exists() else path.with_suffix(""))
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise EdgeL3Error(f"{path}: cannot be read ({error.strerror or error})") from error
+    return read_file(path if path.exists() else path.with_suffix(""))
 
 
 def _sounds(frontend: str, audio: str | None, calibrate: str | None, needed: bool) -> exporter.Sounds:

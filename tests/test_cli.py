@@ -141,6 +141,7 @@ def test_model_that_cannot_be_had(command, recording):
     assert parallel.returncode == 1 and "EDGEL3_ONNX_MIRROR" in parallel.stderr and "Traceback" not in parallel.stderr
 
 
+@posix_only
 def test_weights_that_cannot_be_had_name_a_command_that_works(command, recording, monkeypatch):
     monkeypatch.delenv("EDGEL3_ONNX_OFFLINE")
     monkeypatch.setenv("EDGEL3_ONNX_MIRROR", "http://mirror.invalid")
@@ -162,6 +163,7 @@ def test_weights_that_cannot_be_had_name_a_command_that_works(command, recording
     assert not command("--fetch", "sea-64", "--quiet", with_model=False).stderr.startswith("edgel3-onnx: fetching")
 
 
+@posix_only  # quotes are others on Windows
 @pytest.mark.parametrize(
     ("argv", "expected"),
     [

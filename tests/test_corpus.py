@@ -128,7 +128,7 @@ def test_nasty_folder(tmp_path, command):
         write(nasty / name, 1.1, k)
         for k, name in enumerate(["good.wav", "naïve ♪.wav", "new\nline.flac", "sub/good.wav"])
     ]
-    if os.name == "posix":
+    if sys.platform == "linux":  # others have no names but Unicode
         surrogate = nasty / os.fsdecode(b"latin-\xe9.wav")
         write(nasty / "x.wav").rename(surrogate)
         good.append(surrogate)
@@ -383,7 +383,7 @@ class TestParquet:
         assert "3 done, 2 skipped" in command(*args, "-r", "--skip-existing").stderr
         rows = parquet.read_table(tmp_path / "set").num_rows
         other = command(*args, "-r", "--skip-existing", "-t", "0.5")
-        assert other.returncode == 1 and len(other.stderr.splitlines()) == 1
+        assert other.returncode == 1 and other.stderr.count("error:") == 1
         assert "was made with hop_size 0.1, this run has 0.5: replace it by --overwrite" in other.stderr
         assert parquet.read_table(tmp_path / "set").num_rows == rows
         assert "5 done" in command(*args, "-r", "--overwrite", "-t", "0.5").stderr
@@ -420,7 +420,7 @@ class TestParquet:
         parquet.write_table(pyarrow.table({"x": [1]}), foreign)
         for option in ([], ["--overwrite"], ["--skip-existing"]):
             done = command(folder, "--format", "parquet", "-o", tmp_path / "set", *option)
-            assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+            assert done.returncode == 1 and done.stderr.count("error:") == 1
             assert f"{foreign}: is no output of edgel3-onnx" in done.stderr
         assert parquet.read_table(foreign).to_pydict() == {"x": [1]} and len(list((tmp_path / "set").iterdir())) == 1
 
@@ -436,7 +436,7 @@ class TestParquet:
         old = table.drop_columns(["start_sample"]).replace_schema_metadata({"edgel3_onnx": json.dumps(sources)})
         parquet.write_table(old, part)
         done = command(*args, "--skip-existing")
-        assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+        assert done.returncode == 1 and done.stderr.count("error:") == 1
         assert "was made by edgel3-onnx 0.1.0, whose records do not say which graph ran" in done.stderr
         assert "2 done" in command(*args, "--overwrite").stderr
         assert part.name not in os.listdir(tmp_path / "set")

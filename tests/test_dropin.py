@@ -1,6 +1,6 @@
 """A drop-in for edgel3: its signatures, and what people who come from it, Keras and openl3 do with a model."""
 
-import argparse
+import copy
 import gc
 import inspect
 import json
@@ -78,72 +78,6 @@ def test_modules_and_constants_of_edgel3():
     assert models.MODELS.keys() == {"sparse", "sea"}
 
 
-@pytest.mark.parametrize("value", ["5", 5, 5.0, "5.0", np.int64(5)])
-def test_positive_numbers(value):
-    assert cli.positive_int(value) == 5 and type(cli.positive_int(value)) is int
-    assert cli.positive_float(value) == 5.0 and type(cli.positive_float(value)) is float
-
-
-@pytest.mark.parametrize("value", [0, -1, "-1", "x", None, [], "nan", "inf", float("inf")])
-def test_other_values_are_not_positive(value):
-    for check in (cli.positive_int, cli.positive_float):
-        with pytest.raises(argparse.ArgumentTypeError):
-            check(value)
-    with pytest.raises(argparse.ArgumentTypeError):
-        cli.positive_int(2.5)
-
-
-def test_file_list(tmp_path):
-    for name in ("b", "a", "sub/c"):
-        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "in" / name).write_bytes(b"")
-    assert cli.get_file_list([str(tmp_path / "in"), str(tmp_path / "in" / "sub" / "c")]) == [
-        str(tmp_path / "in" / name) for name in ("a", "b", "sub/c")
-    ]
-    with pytest.raises(EdgeL3Error, match="no such file"):
-        cli.get_file_list([str(tmp_path / "absent")])
-    for wrong in ("x.wav", 5, None):
-        with pytest.raises(argparse.ArgumentTypeError):
-            cli.get_file_list(wrong)
-
-
-@pytest.mark.parametrize("inputs", [None, 5, [5], {"a.wav"}])
-def test_run_refuses_what_is_no_list_of_paths(inputs):
-    with pytest.raises(EdgeL3Error, match="inputs must be a path or a list of paths"):
-        cli.run(inputs)
-
-
-def test_published_command_line():
-    args = cli.parse_args(
-        [
-            "a.wav",
-            "b",
-            "-o",
-            "out",
-            "-x",
-            "s",
-            "-mtype",
-            "sea",
-            "-e",
-            "64",
-            "-retrain",
-            "kd",
-            "-sp",
-            "53.5",
-            "-n",
-            "-t",
-            "0.5",
-            "-q",
-        ]
-    )
-    assert (args.inputs, args.output_dir, args.suffix, args.model_type) == (["a.wav", "b"], "out", "s", "sea")
-    assert (args.emb_dim, args.retrain_type, args.model_sparsity) == (64, "kd", 53.5)
-    assert (args.no_centering, args.hop_size, args.quiet) == (True, 0.5, True)
-    abbreviated = cli.parse_args(["a.wav", "--out", "d", "--hop", "0.2", "--emb", "256", "--no-c", "--qui"])
-    assert (abbreviated.output_dir, abbreviated.hop_size, abbreviated.emb_dim) == ("d", 0.2, 256)
-    assert abbreviated.no_centering and abbreviated.quiet
-
-
 class TestModel:
     def test_shapes_and_repr(self, sea64):
         assert sea64.input_shape == (None, 1, 8000) and sea64.output_shape == (None, 64)
@@ -171,11 +105,17 @@ class TestModel:
             (np.zeros((1, 8000), np.int64), "at most 32 bits"),
             (np.full((1, 8000), np.nan), "x has 8000 NaN"),
             (np.zeros((1, 8000), str), "x must be an array of float or integer samples"),
+            (np.zeros((2, 64, 50, 1), np.float32), r"or come from prepare, got \(2, 64, 50, 1\)"),
+            (np.zeros((2, 1, 64, 51), np.float32), r"or come from prepare, got \(2, 1, 64, 51\)"),
         ],
     )
     def test_predict_refuses_other_arrays(self, sea64, x, message):
         with pytest.raises(EdgeL3ArgumentError, match=message):
             sea64.predict(x)
+
+    def test_predict_takes_images(self, sea64):
+        images = sea64.prepare(AUDIO, hop_length=8000)
+        np.testing.assert_array_equal(sea64.predict(images.astype(np.float64)), sea64.predict(images))
 
     def test_no_windows(self, sea64):
         assert sea64.predict(np.zeros((0, 8000))).shape == (0, 64)
@@ -211,6 +151,13 @@ class TestModel:
         shutil.copy(seeded_graph("sea-128"), path)
         with pytest.raises(EdgeL3Error):
             pickle.loads(data)
+
+    def test_copies_are_itself_even_without_its_graph(self, seeded_graph, tmp_path):
+        path = tmp_path / "g.onnx"
+        shutil.copy(seeded_graph("sea-64"), path)
+        model = load("sea", 64, weights=path, num_threads=1)
+        path.unlink()
+        assert copy.copy(model) is model and copy.deepcopy({"model": model})["model"] is model
 
     def test_one_object_while_in_use_and_freed_afterwards(self, seeded_graph):
         graphs = [seeded_graph(name) for name in ("sea-64", "sea-128", "sea-256")]

@@ -11,7 +11,7 @@ from edgel3_onnx import EdgeL3ArgumentError, EdgeL3Error
 from edgel3_onnx.export.convert import calibration
 from edgel3_onnx.export.convert.calibration import log_mel_images
 from edgel3_onnx.export.convert.compact import compact
-from edgel3_onnx.export.convert.graph import read_metadata
+from edgel3_onnx.export.convert.graph import read_metadata, write_metadata
 from edgel3_onnx.export.convert.h5_to_onnx import convert_file
 from edgel3_onnx.export.convert.quantize import quantize
 from edgel3_onnx.export.convert.waveform import add_front_end
@@ -165,6 +165,16 @@ def test_what_cannot_be_quantised_is_refused(int8, seeded_graph):
     del model.metadata_props[:]
     with pytest.raises(EdgeL3Error, match="metadata of this package"):
         quantize(model.SerializeToString(), "int8")
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp16"])
+def test_a_small_graph_that_says_it_is_fp32_is_refused(precision, int8):
+    import onnx
+
+    model = onnx.load_model_from_string(int8)
+    write_metadata(model, dataclasses.replace(read_metadata(model, "x"), precision="fp32", calibration=None))
+    with pytest.raises(EdgeL3Error, match=rf"^this graph cannot be made {precision} \(.*\)$"):
+        quantize(model.SerializeToString(), precision)
 
 
 def test_fp16_refuses_weights_out_of_range(seeded_graph):

@@ -11,8 +11,9 @@ from edgel3_onnx import EdgeL3Error
 from edgel3_onnx.audio import frame
 from edgel3_onnx.export.convert.compact import compact, constant_arrays
 from edgel3_onnx.export.convert.graph import read_metadata
-from edgel3_onnx.export.convert.h5_to_onnx import convert, decompress
+from edgel3_onnx.export.convert.h5_to_onnx import convert
 from edgel3_onnx.export.convert.kernels import mel_bands
+from edgel3_onnx.export.convert.source import decompress
 from edgel3_onnx.export.convert.waveform import add_front_end
 from edgel3_onnx.frontend import log_mel, resample
 from edgel3_onnx.spec import FRONTENDS, NETWORKS

@@ -14,8 +14,9 @@ from edgel3_onnx import EdgeL3Error
 from edgel3_onnx.export.convert import graph as graph_module
 from edgel3_onnx.export.convert.compact import constant_arrays
 from edgel3_onnx.export.convert.graph import read_metadata
-from edgel3_onnx.export.convert.h5_to_onnx import convert, decompress, main
+from edgel3_onnx.export.convert.h5_to_onnx import convert, main
 from edgel3_onnx.export.convert.hdf5 import read_weights
+from edgel3_onnx.export.convert.source import decompress
 from edgel3_onnx.frontend import log_mel
 from edgel3_onnx.spec import FRONTENDS, NETWORKS
 from edgel3_onnx.store.registry import variants
@@ -313,6 +314,111 @@ def test_truncated_hdf5_is_refused(h5, share):
     data = h5()
     with pytest.raises(EdgeL3Error, match=r"^weights.h5: not a readable HDF5 file"):
         convert(data[: int(share * len(data))], SEA, **NAMES)
+
+
+SECRET = b"a file of this machine that is nobody's business" * 200
+
+
+@pytest.fixture
+def secret(tmp_path):
+    path = tmp_path / "secret"
+    path.write_bytes(SECRET)
+    return path
+
+
+def _bias(file):
+    return file["conv2d_14"]["conv2d_14"]
+
+
+def _external_storage(secret):
+    def edit(file):
+        del _bias(file)["w1:0"]
+        _bias(file).create_dataset("w1:0", (32,), np.float32, external=[(str(secret), 0, 128)])
+
+    return edit
+
+
+def _external_link(secret):
+    def edit(file):
+        import h5py
+
+        with h5py.File(secret, "w") as other:
+            other["w"] = np.ones(32, np.float32)
+        del _bias(file)["w1:0"]
+        _bias(file)["w1:0"] = h5py.ExternalLink(str(secret), "w")
+
+    return edit
+
+
+def _external_group(secret):
+    def edit(file):
+        import h5py
+
+        with h5py.File(secret, "w") as other:
+            file.copy(file["conv2d_14"], other, "conv2d_14")
+        del file["conv2d_14"]
+        file["conv2d_14"] = h5py.ExternalLink(str(secret), "conv2d_14")
+
+    return edit
+
+
+def _soft_link(secret):
+    def edit(file):
+        import h5py
+
+        _bias(file).move("w1:0", "elsewhere")
+        _bias(file)["w1:0"] = h5py.SoftLink("elsewhere")
+
+    return edit
+
+
+def _virtual_dataset(secret):
+    def edit(file):
+        import h5py
+
+        with h5py.File(secret, "w") as other:
+            other["w"] = np.ones(32, np.float32)
+        layout = h5py.VirtualLayout((32,), np.float32)
+        layout[:] = h5py.VirtualSource(str(secret), "w", (32,))
+        del _bias(file)["w1:0"]
+        _bias(file).create_virtual_dataset("w1:0", layout)
+
+    return edit
+
+
+def _huge_chunks(secret):
+    def edit(file):
+        del _bias(file)["w1:0"]
+        options = {"maxshape": (None,), "chunks": (1 << 28,), "compression": "gzip"}
+        _bias(file).create_dataset("w1:0", (32,), np.float32, **options)
+
+    return edit
+
+
+def _many_names(secret):
+    def edit(file):
+        import h5py
+
+        file.attrs.create("layer_names", np.full(2000, b"conv2d_14"), dtype=h5py.string_dtype())
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("make_edit", "message"),
+    [
+        (_external_storage, r"layer 3, 'conv2d_14' \(convolution 1\): its weights are in another file"),
+        (_external_link, r"'w1:0' in '/conv2d_14/conv2d_14' is a link elsewhere"),
+        (_external_group, r"'conv2d_14' in '/' is a link elsewhere"),
+        (_soft_link, r"'w1:0' in '/conv2d_14/conv2d_14' is a link elsewhere"),
+        (_virtual_dataset, r"layer 3, 'conv2d_14' \(convolution 1\): its weights are in another file"),
+        (_huge_chunks, r"layer 3, .*: 32 weights are stored in chunks of 268435456"),
+        (_many_names, r"'/' has layer_names of shape \(2000,\)"),
+    ],
+)
+def test_weights_from_outside_the_file_and_bombs_are_refused(h5, secret, make_edit, message):
+    with pytest.raises(EdgeL3Error, match=rf"^weights\.h5: {message}$"):
+        convert(h5(make_edit(secret)), SEA, **NAMES)
 
 
 def test_gzip_is_unpacked_and_other_data_returned_as_they_are():

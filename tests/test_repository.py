@@ -44,6 +44,17 @@ def test_the_rows_that_the_readme_shows():
     np.testing.assert_allclose(embedding[:3, :6], rows, rtol=0, atol=0.051)  # they are rounded to one digit
 
 
+@posix_only
+def test_single_steps_of_what_must_pass():
+    script = ROOT / ".ci" / "run"
+    usage = subprocess.run([script, "--help"], capture_output=True, text=True, check=True).stdout
+    steps = usage.split()[3:]
+    assert {"readme", "lint", "types"} <= set(steps)
+    assert all(f"\n{step.replace('-', '_')}() {{" in script.read_text("utf-8") for step in steps)
+    wrong = subprocess.run([script, "lint", "polish"], capture_output=True, text=True)
+    assert wrong.returncode == 2 and "no step polish; there are lint" in wrong.stderr
+
+
 def test_no_import_of_what_only_posix_has():
     """At the top of a file it would keep the package, or all tests of the file, from Windows."""
     files = [path for folder in ("edgel3_onnx", "export", "tests") for path in (ROOT / folder).rglob("*.py")]

@@ -71,6 +71,15 @@ def test_the_library_needs_no_streams_either(recording):
     assert windows(recording) == 11
 
 
+def test_the_export_command_needs_no_streams(tmp_path):
+    code = (
+        "import sys; sys.stdin = sys.stdout = sys.stderr = None\n"
+        "from edgel3_onnx.export.__main__ import main\n"
+        f"sys.exit(10 + main(['--variants', 'sea-64', '--out', {str(tmp_path)!r}]))"  # there are no weights: 1
+    )
+    assert subprocess.run([sys.executable, "-P", "-c", code], timeout=120).returncode == 11
+
+
 @posix_only
 @pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
 def test_closed_streams(recording, closed):

@@ -18,6 +18,7 @@ import onnx
 import pytest
 import soundfile
 
+import edgel3_onnx
 import golden
 from conftest import posix_only
 from edgel3_onnx import EdgeL3ArgumentError, EdgeL3Error, cli, models
@@ -305,6 +306,39 @@ def test_graph_of_another_published_file_is_not_taken_for_this_one(mirror, varia
     assert weights.cached_path(dataclasses.replace(variant, git_blob_id="0" * 40)) is None
 
 
+# What version 0.1.0 wrote about a graph, and beside it.
+METADATA_0_1_0 = (
+    '{"exporter":"0.1.0","filters":[32,32,64,64,128,128,64,64],"format":1,"frontend":{"amin":1e-10,"hop_length":160,'
+    '"n_fft":1024,"n_mels":64,"name":"sea","sample_rate":8000,"top_db":80.0},"kind":"mel","network":'
+    '{"batch_norm_epsilon":0.001,"filters":[32,32,64,64,128,128,64,64],"final_activation":true,"frontend":"sea"},'
+    '"precision":"fp32","source":{"file":"edgel3_sea_ust_audio_emb_64.h5.gz","sha256":"%s"},"variant":"sea-64"}'
+)
+RECORD_0_1_0 = '{"origin": {"format": 1, "source": "%s"}, "sha256": "%s"}'
+
+
+def test_graph_that_version_0_1_0_cached_is_used_as_it_is(seeded_graph, published, variant, monkeypatch):
+    model = onnx.load(seeded_graph("sea-64"))
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, {"edgel3_onnx": METADATA_0_1_0 % hashlib.sha256(published).hexdigest()})
+    graph = weights.cache_dir() / GRAPH
+    graph.write_bytes(model.SerializeToString())
+    digest = hashlib.sha256(graph.read_bytes()).hexdigest()
+    Path(f"{graph}.json").write_text(RECORD_0_1_0 % (variant.git_blob_id, digest))
+    assert weights.embedding_model_path(variant) == weights.cached_path(variant) == graph  # offline, with no mirror
+    monkeypatch.setattr("edgel3_onnx.models.find_variant", lambda *arguments: variant)
+    loaded = models.load_embedding_model("sea", 64)
+    assert loaded.info.path == graph and loaded.predict(golden.audio(8000, 1, 0)[None]).shape == (1, 64)
+
+
+def test_graphs_are_cached_and_described_as_version_0_1_0_did(mirror, variant, published):
+    """So that both versions can share a cache; another layout is another FORMAT."""
+    path = weights.embedding_model_path(variant)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert Path(f"{path}.json").read_text() == RECORD_0_1_0 % (variant.git_blob_id, digest)
+    expected = json.loads(METADATA_0_1_0 % hashlib.sha256(published).hexdigest())
+    assert metadata(path) == {**expected, "exporter": edgel3_onnx.__version__}
+
+
 def test_copied_cache_is_used(mirror, variant, monkeypatch, tmp_path):
     path = weights.embedding_model_path(variant)
     copy = tmp_path / "copy"
@@ -415,8 +449,9 @@ def test_packaged_variant_is_taken_from_the_package(mirror, variant, monkeypatch
     assert half == weights.cache_dir() / "shipped.mel.fp16.onnx" == weights.cached_path(packaged, "fp16")
 
 
-def test_missing_converter_package_is_named(mirror, variant, monkeypatch):
-    monkeypatch.setitem(sys.modules, "h5py", None)
+def test_missing_converter_package_is_named(mirror, variant, monkeypatch, tmp_path):
+    (tmp_path / "h5py.py").write_text("raise ModuleNotFoundError(name='h5py')")
+    monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(EdgeL3Error, match="Converting weights needs the Python package 'h5py': install it"):
         weights.embedding_model_path(variant)
     assert cached_names() == set()

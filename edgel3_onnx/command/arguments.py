@@ -3,6 +3,8 @@
 import argparse
 import math
 import shlex
+import subprocess
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,7 +29,8 @@ examples:
   arecord -f S16_LE -r 16000 | edgel3-onnx - --model-type sea --emb-dim 64
       prints one JSON line per window while the audio arrives
 
-exit status: 0 all done, 1 some failed, 2 wrong usage, 130 or 143 stopped by Ctrl-C or SIGTERM"""
+exit status: 0 all done, 1 some failed, 2 wrong usage, 130 or 143 stopped by Ctrl-C or SIGTERM,
+255 only directories without recordings"""
 
 
 # What has an effect besides --quiet, by what the command is asked to do.
@@ -121,7 +124,8 @@ def with_packaged_model(argv: Sequence[str]) -> str:
         elif not has_value:
             next(words, None)
     at = kept.index("--") if "--" in kept else len(kept)
-    return shlex.join([PROGRAM, *kept[:at], "--model-type", "micro", *kept[at:]])
+    join = subprocess.list2cmdline if sys.platform == "win32" else shlex.join
+    return join([PROGRAM, *kept[:at], "--model-type", "micro", *kept[at:]])
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,6 +1,5 @@
-"""Audio that arrives on a pipe: the bytes, and what they turn out to be."""
+"""Audio that arrives on a pipe: what its bytes turn out to be."""
 
-import os
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -10,8 +9,7 @@ from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.recordings import pipe_coded, pipe_wav, pyav
 from edgel3_onnx.recordings.findings import Findings
 from edgel3_onnx.recordings.linear import Linear
-
-_READ = 65536  # bytes at a time, at most; a pipe gives what there is
+from edgel3_onnx.recordings.pipe_reader import PipeReader
 
 
 class Live(Protocol):
@@ -32,51 +30,6 @@ class Live(Protocol):
     def findings(self) -> Findings:
         """What is to be said at the end."""
         ...
-
-
-class PipeReader:
-    """Reads bytes from a file descriptor.
-
-    Raises
-    ------
-    EdgeL3Error
-        From all methods, if reading fails.
-    """
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._held = bytearray()
-
-    def peek(self, count: int) -> bytes:
-        """The next ``count`` bytes, fewer at the end, without taking them."""
-        while len(self._held) < count and (data := self._read()):
-            self._held += data
-        return bytes(self._held[:count])
-
-    def take(self, count: int) -> bytes:
-        """The next ``count`` bytes, fewer at the end."""
-        data = self.peek(count)
-        del self._held[: len(data)]
-        return data
-
-    def read(self, count: int = _READ) -> bytes:
-        """What has arrived, ``count`` bytes at most; none at the end."""
-        if not self._held:
-            return self._read(min(count, _READ))
-        data = bytes(self._held[:count])
-        del self._held[:count]
-        return data
-
-    def skip(self, count: int) -> None:
-        """Pass over ``count`` bytes."""
-        while count > 0 and (data := self.read(min(count, _READ))):
-            count -= len(data)
-
-    def _read(self, count: int = _READ) -> bytes:
-        try:
-            return os.read(self._descriptor, count)
-        except OSError as error:
-            raise EdgeL3Error(f"standard input cannot be read ({error.strerror or error})") from error
 
 
 def open_pipe(reader: PipeReader, raw: Linear | None = None) -> Live:

@@ -9,17 +9,15 @@ import queue
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from numpy.typing import NDArray
 
 from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.recordings import mpeg, mpeg_frames, ogg, pyav, sndfile
 from edgel3_onnx.recordings.findings import Findings, Ledger
+from edgel3_onnx.recordings.pipe_reader import PipeReader
 from edgel3_onnx.recordings.walk import Walk
-
-if TYPE_CHECKING:
-    from edgel3_onnx.recordings.pipe import PipeReader
 
 _SECONDS = 0.1  # decoded at a time
 _OGG_HEAD = 27  # bytes of a page in front of its segment table
@@ -35,7 +33,7 @@ def is_mpeg(magic: bytes) -> bool:
 class _SndfilePipe:
     """What MP3 and Ogg have in common: streams of bytes, each for a decoder of its own."""
 
-    def __init__(self, reader: "PipeReader") -> None:
+    def __init__(self, reader: PipeReader) -> None:
         self._reader = reader
         self._walk = Walk()
         self._done = 0  # samples
@@ -132,7 +130,7 @@ class _SndfilePipe:
 class MpegPipe(_SndfilePipe):
     """Frames of layer 1, 2 or 3, without tags."""
 
-    def __init__(self, reader: "PipeReader") -> None:
+    def __init__(self, reader: PipeReader) -> None:
         self._delay = 0
         super().__init__(reader)
 
@@ -191,7 +189,7 @@ class OggPipe(_SndfilePipe):
 class AvPipe:
     """What FFmpeg knows."""
 
-    def __init__(self, reader: "PipeReader") -> None:
+    def __init__(self, reader: PipeReader) -> None:
         import av
 
         try:
@@ -228,7 +226,7 @@ class AvPipe:
 class _OneWay:
     """A pipe as the file object that PyAV takes: it has no seek."""
 
-    def __init__(self, reader: "PipeReader") -> None:
+    def __init__(self, reader: PipeReader) -> None:
         self._reader = reader
 
     def read(self, count: int) -> bytes:

@@ -2,7 +2,7 @@
 
 import struct
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,11 +10,9 @@ from numpy.typing import NDArray
 from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.recordings.findings import Findings, Ledger
 from edgel3_onnx.recordings.linear import Linear
+from edgel3_onnx.recordings.pipe_reader import PipeReader
 from edgel3_onnx.recordings.riff import Format, is_unknown_length
 from edgel3_onnx.recordings.walk import Walk
-
-if TYPE_CHECKING:
-    from edgel3_onnx.recordings.pipe import PipeReader
 
 _DTYPES = {("uint", 8): "u1", ("int", 16): "<i2", ("int", 32): "<i4", ("float", 32): "<f4", ("float", 64): "<f8"}
 _MAX_FORMAT = 1000  # bytes of a chunk "fmt "
@@ -24,7 +22,7 @@ _UNKNOWN = -1
 class RawPipe:
     """Samples without a header, to the end."""
 
-    def __init__(self, reader: "PipeReader", form: Linear) -> None:
+    def __init__(self, reader: PipeReader, form: Linear) -> None:
         self.sample_rate = form.rate
         self._reader, self._decoder = reader, _Decoder(form)
         self._raw: str | None = str(form)
@@ -58,7 +56,7 @@ class RawPipe:
 class WavPipe(RawPipe):
     """WAV, with chunks in any order and of any size; several WAV files one behind the other are taken as one."""
 
-    def __init__(self, reader: "PipeReader") -> None:
+    def __init__(self, reader: PipeReader) -> None:
         self._reader = reader
         self._form, self._said = self._header()
         super().__init__(reader, self._linear(self._form))

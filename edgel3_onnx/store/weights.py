@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 
@@ -11,8 +11,9 @@ from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error, WeightsUnav
 from edgel3_onnx.metadata import FORMAT, PRECISIONS
 from edgel3_onnx.spec import NETWORKS
 from edgel3_onnx.store import download
-from edgel3_onnx.store.cache import cache_dir, fault, get_or_make
+from edgel3_onnx.store.cache import cache_dir, fault, get_or_make, locate
 from edgel3_onnx.store.registry import Variant, upstream_url
+from edgel3_onnx.version import __version__
 
 __all__ = ["cache_dir", "cached_path", "convert_file", "embedding_model_path"]
 
@@ -26,7 +27,7 @@ def cached_path(variant: Variant, precision: str = "fp32") -> Path | None:
     packaged = _packaged_path(variant, precision)
     if packaged is not None:
         return packaged
-    graph = cache_dir() / _graph_name(variant.id, precision)
+    graph = locate(_graph_name(variant.id, precision), _origin_of(variant))
     return graph if fault(graph, _origin_of(variant)) is None else None
 
 
@@ -68,7 +69,8 @@ def convert_file(path: str | os.PathLike[str], network_name: str, precision: str
     Parameters
     ----------
     path : path
-        ``.h5`` or ``.h5.gz`` (converted into the cache, once per content), or ``.onnx`` (used where it is).
+        ``.h5`` or ``.h5.gz`` (converted into the cache, once per content), or ``.onnx`` (used where it is, and
+        checked once per content as long as the cache remembers it).
     network_name : str
         Key of ``NETWORKS``: the architecture that the file must have.
     precision : {"fp32", "int8", "fp16"}
@@ -100,7 +102,7 @@ def convert_file(path: str | os.PathLike[str], network_name: str, precision: str
         fits = precision == "fp32"
     else:
         graph = path
-        fits = _checked_precision(data, network_name, path.name) == precision or precision == "fp32"
+        fits = _checked_precision(data, digest, network_name, path.name) == precision or precision == "fp32"
     return graph if fits else cached(precision, lambda: _quantize(graph.read_bytes(), precision))
 
 
@@ -145,7 +147,7 @@ def _convert_published(variant: Variant, verbose: bool) -> bytes:
 
 
 def _unavailable(variant: Variant, failures: str) -> WeightsUnavailableError:
-    graph = cache_dir() / _graph_name(variant.id, "fp32")
+    graph = locate(_graph_name(variant.id, "fp32"), _origin_of(variant))
     tried = [f"{graph}: {fault(graph, _origin_of(variant))}", *failures.splitlines()]
     return WeightsUnavailableError(
         "\n  ".join([f"Cannot get the weights of {variant.id} ({variant.file}). Tried:", *tried]),
@@ -160,7 +162,8 @@ def _unavailable(variant: Variant, failures: str) -> WeightsUnavailableError:
 def _convert(data: bytes, network_name: str, variant_id: str | None, source_file: str) -> bytes:
     with _export_packages("Converting weights"):
         from edgel3_onnx.export.convert.compact import compact
-        from edgel3_onnx.export.convert.h5_to_onnx import convert, decompress
+        from edgel3_onnx.export.convert.h5_to_onnx import convert
+        from edgel3_onnx.export.convert.source import decompress
 
         graph = convert(
             decompress(data, source_file),
@@ -179,15 +182,19 @@ def _quantize(graph: bytes, precision: str) -> bytes:
         return quantize(graph, precision)
 
 
-def _checked_precision(graph: bytes, network_name: str, source_file: str) -> str:
+def _checked_precision(graph: bytes, digest: str, network_name: str, source_file: str) -> str:
     """Refuse a graph of another architecture; return the precision that it has."""
+    name, origin = f"own-{digest[:16]}-{network_name}.checked", {**_origin(digest), "checked by": __version__}
+    checked = locate(name, origin)
+    if fault(checked, origin) is None:
+        return checked.read_text("ascii")
     with _export_packages("Checking a graph"):
-        from edgel3_onnx.export.convert.check import check_graph
-        from edgel3_onnx.export.convert.graph import parse, read_metadata
+        from edgel3_onnx.export.convert.check import check_file
 
-        check_graph(graph, NETWORKS[network_name], source_file)
-        metadata = read_metadata(parse(graph, source_file), source_file)
-        return metadata.precision if metadata else "fp32"
+        precision = check_file(graph, NETWORKS[network_name], source_file)
+    with suppress(EdgeL3Error):  # where the cache cannot be written to, it is checked every time
+        get_or_make(name, origin, precision.encode)
+    return precision
 
 
 @contextmanager
@@ -203,12 +210,12 @@ def _export_packages(what: str) -> Iterator[None]:
 
 
 def _read_own_file(path: Path) -> bytes:
+    from edgel3_onnx.export.convert.source import read_file
+
     try:
-        if path.stat().st_size > download.MAX_BYTES:
-            raise EdgeL3ArgumentError(f"weights: {path} is larger than {download.MAX_BYTES} bytes")
-        data = path.read_bytes()
-    except OSError as error:
-        raise EdgeL3ArgumentError(f"weights: cannot read {path} ({error.strerror or error})") from error
+        data = read_file(path)
+    except EdgeL3Error as error:
+        raise EdgeL3ArgumentError(f"weights: {error}") from error
     if not data:
         raise EdgeL3ArgumentError(f"weights: {path} is empty")
     return data

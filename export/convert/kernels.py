@@ -8,7 +8,7 @@ from edgel3_onnx.spec import FrontEndSpec
 
 # Of a matrix's largest value. Published matrices are float64 results rounded to float32: within 6.4e-8. Sixteen times
 # that leaves room for a file whose matrices were computed in float32. Another front end is off by far more: one with a
-# symmetric Hann window in place of the periodic one by 2e-3, with a Hamming window by 8e-2.
+# symmetric Hann window in place of the periodic one by 1e-3, with a Hamming window by 8e-2.
 TOLERANCE = 1e-6
 
 Array = npt.NDArray[np.float64]

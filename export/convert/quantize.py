@@ -42,15 +42,20 @@ def quantize(graph: bytes, precision: str, calibration: Calibration | None = Non
     if (metadata.kind, metadata.precision) != ("mel", "fp32"):
         found = f"{metadata.kind} {metadata.precision}"
         raise EdgeL3Error(f"only a graph of kind mel in fp32 can be made {precision}, this one is {found}")
-    expand(model)
+    images = None
     if precision == "int8":
         calibration = calibration or built_in(metadata.frontend)
-        model = _to_int8(model, calibration.images)
-        metadata = dataclasses.replace(metadata, calibration=calibration.name)
-    else:
-        model = _to_fp16(model)
-    write_metadata(model, dataclasses.replace(metadata, precision=precision))
-    return serialise(model)
+        metadata, images = dataclasses.replace(metadata, calibration=calibration.name), calibration.images
+    try:
+        expand(model)
+        model = _to_fp16(model) if images is None else _to_int8(model, images)
+        write_metadata(model, dataclasses.replace(metadata, precision=precision))
+        return serialise(model)
+    except (EdgeL3Error, MemoryError):
+        raise
+    except Exception as error:  # onnx and ONNX Runtime raise what a graph of another make suggests to them
+        reason = " ".join(str(error).split())[:200]
+        raise EdgeL3Error(f"this graph cannot be made {precision} ({reason})") from error
 
 
 def _head(model: "onnx.ModelProto") -> list["onnx.NodeProto"]:
