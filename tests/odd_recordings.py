@@ -154,7 +154,9 @@ def encoded(audio: np.ndarray, sr: int, format: str, subtype: str | None = None)
     return buffer.getvalue()
 
 
-def encoded_with_av(path: Path, audio: np.ndarray, sr: int, codec: str, **options: str) -> None:
+def encoded_with_av(
+    path: Path, audio: np.ndarray, sr: int, codec: str, format: str | None = None, **options: str
+) -> None:
     """A mono file as FFmpeg writes it."""
     import av
 
