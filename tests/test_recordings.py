@@ -299,7 +299,11 @@ def check_damage(tmp_path, data, suffix, how, seeds):
     is_linear = suffix in ("wav", "aiff", "caf", "w64", "au")
     for seed in seeds:
         broken = odd.damaged(data, how, np.random.default_rng(seed))
-        audio, sr, findings = odd.read(saved(tmp_path, f"a.{suffix}", broken))
+        try:
+            audio, sr, findings = odd.read(saved(tmp_path, f"a.{suffix}", broken))
+        except EdgeL3Error:  # refused: less than a page is left
+            assert how == "truncated" and len(broken) < len(data) / 5, f"{suffix}, {how}, seed {seed}"
+            continue
         where = f"{suffix}, {how}, seed {seed}: {findings}"
         if is_linear and how != "truncated":  # samples that are damaged are samples
             assert len(audio) == len(expected) and findings.complete, where

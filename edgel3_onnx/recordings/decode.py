@@ -24,7 +24,7 @@ _SNDFILE = "aif aifc aiff amb au bwf caf flac mp2 mp3 mpga nist oga ogg opus rf6
 _AV = "3gp aac ac3 amr ape avi m4a m4b m4v mka mkv mov mp4 mpc tta webm wma wv"
 SNDFILE_SUFFIXES, AV_SUFFIXES = (frozenset(f".{name}" for name in names.split()) for names in (_SNDFILE, _AV))
 HEADERLESS_SUFFIXES = frozenset((".raw", ".pcm"))
-_NEED_AV = "m4a, mp4, webm, ALAC, AC3, G.722 and FLAC in Ogg need PyAV: pip install 'edgel3-onnx[av]'"
+_NEED_AV = "m4a, mp4, webm, ALAC, AC3, G.722 and 32-bit FLAC need PyAV: pip install 'edgel3-onnx[av]'"
 
 
 @dataclass(frozen=True)
