@@ -82,7 +82,7 @@ def signal(sr: int, seconds: float, channels: int = 1, seed: int = 0) -> np.ndar
     time = np.arange(int(sr * seconds)) / sr
     audio = np.stack([0.05 * np.sin(2 * np.pi * (300 + 50 * k) * time) for k in range(channels)], axis=1)
     audio += 0.02 * rng.standard_normal(audio.shape)
-    click = 0.9 * np.hanning(CLICK) * np.sign(np.sin(np.arange(CLICK)))
+    click = 0.6 * np.hanning(CLICK) * np.sign(np.sin(np.arange(CLICK)))
     for start in range(sr // 2, len(audio) - CLICK, sr):
         audio[start : start + CLICK] += click[:, np.newaxis]
     return np.clip(audio, -1, 1)
