@@ -186,7 +186,7 @@ def run(
     return reporter.summary()
 
 
-def _reading_options(strict: object, rate: object, pcm: object) -> ReadingOptions:
+def _reading_options(strict: object, rate: object, pcm: str | None) -> ReadingOptions:
     if pcm is not None:
         check_choice("pcm", pcm, tuple(PCM_FORMATS))
         if rate is None:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
-from importlib.metadata import version as version_of
 from importlib.util import find_spec
 from typing import Any
 
@@ -26,6 +25,8 @@ def has_av() -> bool:
 
 @cache
 def version() -> str:
+    from importlib.metadata import version as version_of  # 20 ms that only few need
+
     return f"PyAV {version_of('av')}"
 
 
