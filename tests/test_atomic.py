@@ -15,6 +15,7 @@ WRITER = """
 import sys
 from edgel3_onnx.atomic import PartialFile
 partial = PartialFile(sys.argv[1])
+partial.open()
 partial.file.write(b"half")
 partial.file.flush()
 print(partial.temporary, flush=True)
@@ -70,6 +71,19 @@ def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path, monkeypatch,
             fail()
     assert path.read_bytes() == b"before"
     assert os.listdir(tmp_path) == ["x"]
+
+
+@pytest.mark.parametrize("stop", [OSError(errno.EIO, "Input/output error"), KeyboardInterrupt()])
+@pytest.mark.parametrize("step", ["_lock", "_is_at"])
+def test_nothing_remains_of_a_file_that_was_just_made(tmp_path, monkeypatch, step, stop):
+    def fail(*args):
+        assert len(os.listdir(tmp_path)) == 1
+        raise stop
+
+    monkeypatch.setattr(atomic, step, fail)
+    with pytest.raises(EdgeL3Error if isinstance(stop, OSError) else KeyboardInterrupt):
+        atomic.write_bytes(tmp_path / "x", b"data")
+    assert os.listdir(tmp_path) == []
 
 
 def test_durable_files_reach_the_disk_before_they_get_their_name(tmp_path, monkeypatch):
