@@ -271,21 +271,19 @@ def _live(args: argparse.Namespace, model_options: ModelOptions, options: Embedd
 
     collected = Collector(model.embedding_dim)
     output = get_output_path("stdin", f"{args.suffix or ''}.{args.format}", args.output_dir)
-    is_refused = False
-    try:
+    interruption = None
+    try:  # an error leaves no output: what came before it would look like a whole recording
         _warn(embed_pipe(audio, stream, collected.add, strict=args.strict), args.quiet)
-    except interrupt.Interrupted:
+    except interrupt.Interrupted as stop:
         collected.add(*stream.flush())  # how a recording without an end is ended
-        raise
-    except EdgeL3Error:
-        is_refused = args.strict
-        raise
-    finally:
-        if collected.windows and not is_refused:
-            metadata = {**record.manner(model, options), "source": "-", "sample_rate": audio.sample_rate}
-            embeddings = Embeddings.of(collected.arrays()[0], model, options)
-            found = {"samples": stream.samples, **audio.findings().record()}
-            WRITERS[args.format](output, embeddings, {**metadata, **found})
+        interruption = stop
+    if collected.windows:
+        metadata = {**record.manner(model, options), "source": "-", "sample_rate": audio.sample_rate}
+        embeddings = Embeddings.of(collected.arrays()[0], model, options)
+        found = {"samples": stream.samples, **audio.findings().record()}
+        WRITERS[args.format](output, embeddings, {**metadata, **found})
+    if interruption is not None:
+        raise interruption
     return 0
 
 
