@@ -17,7 +17,7 @@ from edgel3_onnx.audio import check_sample_rate, to_hop_length
 from edgel3_onnx.checks import check_choice, check_count, check_flag
 from edgel3_onnx.command import interrupt
 from edgel3_onnx.command.arguments import PROGRAM, parse_arguments, positive_float, positive_int, with_packaged_model
-from edgel3_onnx.command.corpus import plan_run
+from edgel3_onnx.command.corpus import NO_RECORDINGS, plan_run
 from edgel3_onnx.command.live import Collector, binary_stdin, embed_pipe, json_lines
 from edgel3_onnx.command.pool import work_in_processes
 from edgel3_onnx.command.report import Reporter, Summary, showing_log
@@ -180,7 +180,7 @@ def run(
     ):
         for each in records:
             reporter.add(each)
-    if hopeless:
+    if all((task.problem or "").startswith(NO_RECORDINGS) for task in plan.tasks):
         print(f"Edgel3: No WAV files found in {inputs}. Aborting.")  # what programs around edgel3 look for
         sys.exit(EXIT_NO_RECORDINGS)
     return reporter.summary()

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 import golden
-from edgel3_onnx import EdgeL3Error, cli
+from edgel3_onnx import EdgeL3Error, cli, process_file
 from edgel3_onnx.outputs import dataset
 from edgel3_onnx.outputs.inspect import read_metadata
 
@@ -163,3 +163,58 @@ def test_what_killed_runs_left_is_removed_from_the_folders_of_a_run(folder, tmp_
     run(folder, tmp_path / "out")
     assert sorted(os.listdir(tmp_path / "out")) == ["0.npz", "1.npz", "2.npz"]
     assert len(os.listdir(tmp_path / "elsewhere")) == 1
+
+
+def test_a_file_whose_size_cannot_be_had_is_not_saved(folder, tmp_path, monkeypatch):
+    """Its record would not tell what it was made from."""
+
+    def unknown(path):
+        return {"source": os.path.basename(path), "source_bytes": None, "source_mtime_ns": None}
+
+    monkeypatch.setattr("edgel3_onnx.outputs.record.source", unknown)
+    reason = "its size and its time of change cannot be read"
+    counts, records = run(folder / "0.wav", tmp_path / "out")
+    assert counts == (0, 0, 1) and records[0]["reason"] == reason
+    with pytest.raises(EdgeL3Error, match=rf"0\.wav: {reason}"):
+        process_file(folder / "0.wav", tmp_path / "out", model_type="micro")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dataset_that_cannot_be_listed_is_not_taken_for_an_empty_one(folder, tmp_path, monkeypatch):
+    pytest.importorskip("pyarrow")
+    out = tmp_path / "out"
+    run(folder, out, format="parquet")
+    listdir = os.listdir
+
+    def refuse(path):
+        if str(path) == str(out):
+            raise PermissionError(13, "Permission denied", path)
+        return listdir(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "listdir", refuse)
+        with pytest.raises(EdgeL3Error, match=r"out: cannot be listed \(Permission denied\)"):
+            run(folder, out, format="parquet", existing="skip")
+    assert len(sources(out)) == 3 and len(os.listdir(out)) == 1
+
+
+def test_a_replaced_part_that_stays_is_an_error(folder, tmp_path, monkeypatch):
+    pytest.importorskip("pyarrow")
+    out = tmp_path / "out"
+    run(folder, out, format="parquet")
+    (old,) = dataset.parts(str(out))
+    unlink = os.unlink
+
+    def refuse(path, **options):
+        if str(path) == old:
+            raise PermissionError(1, "Operation not permitted", path)
+        unlink(path, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "unlink", refuse)
+        counts, records = run(folder, out, format="parquet", existing="replace")
+    assert counts == (0, 0, 3)
+    reason = f"{old}: cannot be removed (Operation not permitted), whose rows are replaced"
+    assert {record["reason"] for record in records} == {reason}
+    assert run(folder, out, format="parquet", existing="replace")[0] == (3, 0, 0)
+    assert old not in dataset.parts(str(out)) and len(sources(out)) == 3
