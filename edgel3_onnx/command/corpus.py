@@ -10,6 +10,7 @@ from edgel3_onnx.files import get_output_path
 from edgel3_onnx.recordings.decode import AV_SUFFIXES, HEADERLESS_SUFFIXES, SNDFILE_SUFFIXES
 from edgel3_onnx.recordings.pyav import has_av
 
+NO_RECORDINGS = "has no recordings"  # how the problem of an empty directory begins
 _SHOWN = 5  # collisions that an error message lists
 _OURS = frozenset((".npz", ".npy", ".parquet", ".jsonl"))  # what a run writes
 
@@ -66,7 +67,7 @@ def plan_run(
         if os.path.isdir(item):
             found = list(_walk(item, recursive, headerless, left_out))
             if not found:
-                found = [(item, "", "has no recordings" + ("" if recursive else " (sub-folders need --recursive)"))]
+                found = [(item, "", NO_RECORDINGS + ("" if recursive else " (sub-folders need --recursive)"))]
         else:
             found = [(item, "", None)]
         for path, sub_folder, problem in found:

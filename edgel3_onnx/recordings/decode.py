@@ -16,7 +16,7 @@ from edgel3_onnx.recordings import aiff, au, caf, flac, linear, mpeg, mpeg_frame
 from edgel3_onnx.recordings.findings import CONTAINER_TOLERANCE, Findings, Ledger
 from edgel3_onnx.recordings.linear import Linear
 from edgel3_onnx.recordings.pyav import has_av
-from edgel3_onnx.recordings.view import View, read_at
+from edgel3_onnx.recordings.view import read_at, viewing
 from edgel3_onnx.recordings.walk import Gap, Part, Walk
 
 # By these a directory's recordings are told from its other files.
@@ -114,8 +114,7 @@ class Recording:
         """What FFmpeg makes of the part behind the first ``done`` samples, at most ``missing`` of them."""
         skip = part.skip + done
         try:
-            view = View(self._path, part.pieces or [(0, os.path.getsize(self._path))])
-            with view, pyav.open_av(view) as source:
+            with viewing(self._path, part.pieces) as view, pyav.open_av(view) as source:
                 if source.sample_rate != self.sample_rate:
                     return
                 for block in source.blocks(seconds):

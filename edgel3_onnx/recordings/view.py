@@ -2,7 +2,9 @@
 
 import bisect
 import io
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 _WINDOW = 2**16  # bytes of a piece read at a time
@@ -90,6 +92,21 @@ class View(io.RawIOBase):
     def close(self) -> None:
         self._file.close()
         super().close()
+
+
+@contextmanager
+def viewing(path: str, pieces: Sequence[Piece] | None = None, announced: int = 0) -> Iterator[View]:
+    """A View to decode from, by default of the whole file; OSError if that could not be read.
+
+    A decoder takes a file that cannot be read for one that ends, and may tell nobody.
+    """
+    view = View(path, [(0, os.path.getsize(path))] if pieces is None else pieces, announced)
+    try:
+        yield view
+    finally:
+        view.close()
+        if view.error is not None:
+            raise view.error
 
 
 def join(pieces: Iterable[Piece]) -> list[Piece]:
