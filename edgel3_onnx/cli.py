@@ -242,6 +242,10 @@ def _dispatch(args: argparse.Namespace) -> int:
     if args.inspect is not None:
         print(json.dumps(read_metadata(args.inspect), indent=2, sort_keys=True))
         return 0
+    if args.demo is not None:
+        from edgel3_onnx.command import demo
+
+        return demo.serve(args.demo)
     if args.list_models or args.doctor or args.fetch:
         from edgel3_onnx.command import doctor
 
