@@ -15,7 +15,7 @@ def extension(name: str, folder: str) -> Extension:
     return Extension(
         f"edgel3_onnx.{name}",
         sources=[f"{folder}/{name}.pyx", *sorted(glob.glob(f"{folder}/src/*.c"))],
-        depends=[*glob.glob(f"{folder}/src/*.h"), "ext_common/cpu.h"],
+        depends=[*glob.glob(f"{folder}/src/*.h"), *glob.glob("ext_common/*.h")],
         include_dirs=[f"{folder}/src", "ext_common"],
         define_macros=LIMITED_API,
         extra_compile_args=COMPILE_ARGS,
@@ -23,7 +23,7 @@ def extension(name: str, folder: str) -> Extension:
     )
 
 
-EXTENSIONS = [("_frontend", "frontend_ext"), ("_sparse", "sparse_ext")]
+EXTENSIONS = [("_frontend", "frontend_ext"), ("_engine", "engine_ext")]
 
 setup(
     ext_modules=cythonize(

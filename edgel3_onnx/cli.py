@@ -58,7 +58,6 @@ def run(
     weights: str | os.PathLike[str] | None = None,
     precision: str = "fp32",
     provider_options: dict[str, str] | None = None,
-    fast_math: bool = False,
     format: str = "npz",
     recursive: bool = False,
     jobs: int = 1,
@@ -74,7 +73,7 @@ def run(
         Files, and directories, of which the audio files are taken.
     output_dir, suffix
         As of :func:`edgel3_onnx.process_file`; sub-folders of input directories are kept below ``output_dir``.
-    model_type, emb_dim, retrain_type, sparsity, provider, num_threads, weights, precision, provider_options, fast_math
+    model_type, emb_dim, retrain_type, sparsity, provider, num_threads, weights, precision, provider_options
         As of :func:`edgel3_onnx.load_embedding_model`. With several jobs, ``num_threads`` is per job.
     center, hop_size, batch_size, resampler
         As of :func:`edgel3_onnx.get_embedding`.
@@ -130,7 +129,6 @@ def run(
         weights,
         precision,
         provider_options,
-        fast_math,
         verbose,
     )
     embedding_options = Options(bool(center), hop_size, resampler, batch_size)
@@ -218,7 +216,6 @@ def _model_arguments(args: argparse.Namespace) -> dict[str, Any]:
         "weights": args.weights,
         "precision": args.precision,
         "provider_options": dict(args.provider_option),
-        "fast_math": args.fast_math,
     }
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edgel3_onnx.audio import check_hop_size, check_sample_rate, mix_down
 from edgel3_onnx.embedding import check_options, embed
+from edgel3_onnx.engines.session import NATIVE
 from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error, EdgeL3Warning
 from edgel3_onnx.models import EmbeddingModel, load_embedding_model
 from edgel3_onnx.outputs.arrays import Metadata, write_npz
@@ -148,17 +149,14 @@ def _windows(
 
 def provenance(model: EmbeddingModel, options: Options) -> Metadata:
     """How embeddings are made: what every output of a run has in common."""
-    from onnxruntime import __version__ as onnxruntime_version
-
     return {
         "package": "edgel3-onnx",
         "version": __version__,
-        "onnxruntime": onnxruntime_version,
+        "onnxruntime": _onnxruntime_version(model),
         "provider": model.providers[0],
         "variant": model.info.variant,
         "weights_sha256": model.info.weights_sha256 or _sha256(model.info.path),
         "precision": model.info.precision,
-        "fast_math": model.info.fast_math,
         "resampler": options.resampler,
         "hop_size": float(options.hop_size),
         "center": bool(options.center),
@@ -174,6 +172,14 @@ def source_identity(path: str) -> Metadata:
     else:
         size, modified = status.st_size, status.st_mtime_ns
     return {"source": os.path.basename(path), "source_bytes": size, "source_mtime_ns": modified}
+
+
+def _onnxruntime_version(model: EmbeddingModel) -> str | None:
+    if model.providers == [NATIVE]:
+        return None  # it took no part, and need not be there
+    from onnxruntime import __version__
+
+    return str(__version__)
 
 
 @cache

@@ -29,7 +29,6 @@ class ModelInfo:
     variant: str  # id in the registry, which a graph of one's own shares with the network it stands in for
     kind: str  # "mel" (takes log-mel images) or "waveform" (takes samples)
     precision: str  # "fp32", "int8" or "fp16"
-    fast_math: bool  # whether Arm CPUs may use bfloat16 products
     path: Path  # the graph
     weights_sha256: str | None  # hex, of the file that the graph was made from; None if the graph does not say
     licence: str
@@ -48,8 +47,8 @@ class EmbeddingModel:
     output_shape : (None, int)
         ``(None, embedding_dim)``, as a Keras model has it.
     providers : list of str
-        The ONNX Runtime execution providers of the session, the one asked for first; ``["sparse"]`` for the
-        sparse engine.
+        The ONNX Runtime execution providers of the session, the one asked for first; ``["native"]`` for the
+        native engine.
     batch_size : int
         Windows per run unless the caller says otherwise.
     spec : FrontEndSpec
@@ -133,7 +132,6 @@ def load_embedding_model(
     weights: str | os.PathLike[str] | None = None,
     precision: str = "fp32",
     provider_options: Mapping[str, str] | None = None,
-    fast_math: bool = False,
     verbose: bool = True,
 ) -> EmbeddingModel:
     """Load an embedding model. The same arguments give the same object as long as it is in use.
@@ -149,8 +147,8 @@ def load_embedding_model(
         Percentage of zero weights of a ``sparse`` network.
     provider : str
         What runs the network: "cpu", "cuda", "tensorrt", "openvino", "coreml", "directml", "xnnpack", "qnn",
-        "migraphx", "webgpu", "sparse" (this package's engine for the pruned networks), or "auto".
-        A device number may follow: "cuda:1".
+        "migraphx", "webgpu", "native" (this package's own engine on the CPU; "sparse" is another name of it), or
+        "auto". A device number may follow: "cuda:1".
     num_threads : int or None
         CPU threads; None: as many as this process may use CPUs.
     weights : path or None
@@ -159,9 +157,6 @@ def load_embedding_model(
         int8 and fp16 graphs are made from the fp32 one on first use; micro in int8 comes with the package.
     provider_options : mapping of str to str, or None
         Options of the ONNX Runtime execution provider.
-    fast_math : bool
-        Let ONNX Runtime use bfloat16 products on Arm CPUs that have them. With 1.32 it leaves 3x3 convolutions,
-        and so these networks, as they are.
     verbose : bool
         Show a progress bar while weights are downloaded, where standard error is a terminal.
 
@@ -185,7 +180,7 @@ def load_embedding_model(
         path = store.convert_file(Path(weights), variant.network, precision=precision)
     options = tuple(sorted((provider_options or {}).items()))
     stamp = path.stat()
-    return _open_model(variant, path, (stamp.st_mtime_ns, stamp.st_size), provider, num_threads, options, fast_math)
+    return _open_model(variant, path, (stamp.st_mtime_ns, stamp.st_size), provider, num_threads, options)
 
 
 @lru_cache(maxsize=4)
@@ -196,15 +191,12 @@ def _open_model(
     provider: str,
     num_threads: int | None,
     provider_options: tuple[tuple[str, str], ...],
-    fast_math: bool,
 ) -> EmbeddingModel:
     engine = open_engine(
         path,
         provider,
         num_threads=num_threads,
         provider_options=dict(provider_options),
-        fast_math=fast_math,
-        pruned=variant.model_type == "sparse",
     )
     metadata = GraphMetadata.read(engine.metadata, path)
     if metadata is not None:
@@ -213,7 +205,6 @@ def _open_model(
         variant=variant.id,
         kind=metadata.kind if metadata else engine.kind,
         precision=metadata.precision if metadata else "fp32",
-        fast_math=fast_math,
         path=path,
         weights_sha256=metadata.source_sha256 if metadata else None,
         licence=variant.licence,

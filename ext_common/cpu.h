@@ -1,59 +1,50 @@
-/* Which vector instructions an x86-64 processor has and its operating system saves, by CPUID and XGETBV.
+/* Which SIMD levels there are, and the manner of the two extensions, NAME = frontend and engine:
  *
- * Not by __builtin_cpu_supports: MSVC has no such thing, and the compiler of the released wheels (zig's clang) links a
- * stub of it that always says no.
+ * - NAME_ext/_NAME.pyx holds memory, releases the GIL and makes one call; _NAME_c.pxd declares src/NAME.h, which has all
+ *   that is called. A call that can fail returns a status: 0, NAME_NO_MEMORY or NAME_BAD_SIZE, which the .pyx raises.
+ *   C checks the sizes that it was built for itself, where an object is made: never by assert.
+ * - The loops stand once, in kernels_body.h, which kernels_baseline.c, _avx2.c, _avx512.c and _neon.c include after they
+ *   defined their vectors. Each gives a table `const kernels kernels_LEVEL`; kernels.h has the type. dispatch.c has
+ *   NAME_level(index), the tables that this machine can run from the slowest to the fastest, and NAME_level_name(index).
+ * - A type is called what it is (mel_plan), its functions type_verb (mel_plan_create, mel_plan_free), any other NAME_...;
+ *   macros and enum values are UPPER_CASE. No other prefix: nothing is exported. Guards of headers are EDGEL3_FILE_H.
+ * - 4 spaces, 120 columns, a function's brace on its own line, 'if (' with braces where it is not a single statement.
  */
 #ifndef EDGEL3_CPU_H
 #define EDGEL3_CPU_H
 
+#include "cpu_registers.h"
+
+/* The levels beyond kernels_baseline that this compiler can build. */
+#if defined(__GNUC__) || defined(__clang__)
+#if defined(__x86_64__)
+#define HAVE_X86_LEVELS
+#elif defined(__aarch64__)
+#define HAVE_NEON_LEVEL
+#endif
+#endif
+
 #if defined(__x86_64__) || defined(_M_X64)
-#ifdef _MSC_VER
-#include <intrin.h>
-#else
-#include <cpuid.h>
-#endif
+#define CPU_BIT(registers, name) ((registers)[CPU_##name / 32] >> CPU_##name % 32 & 1)
+enum { /* 32 * register + bit, of leaf 1 and of leaf 7 */
+    CPU_FMA = 64 + 12,
+    CPU_OSXSAVE = 64 + 27,
+    CPU_AVX2 = 32 + 5,
+    CPU_AVX512F = 32 + 16,
+    CPU_AVX512DQ = 32 + 17,
+    CPU_AVX512VL = 32 + 31,
+    CPU_SAVES_YMM = 0x06, /* of XCR0: the registers that the operating system saves */
+    CPU_SAVES_ZMM = 0xE6,
+};
 
-/* Registers EAX, EBX, ECX, EDX of a leaf; zeros where the processor does not have it. */
-static inline void cpu_leaf(unsigned leaf, unsigned registers[4])
-{
-#ifdef _MSC_VER
-    int values[4];
-    __cpuid(values, 0);
-    if ((unsigned)values[0] < leaf)
-        values[0] = values[1] = values[2] = values[3] = 0;
-    else
-        __cpuidex(values, (int)leaf, 0);
-    for (int i = 0; i < 4; i++)
-        registers[i] = (unsigned)values[i];
-#else
-    registers[0] = registers[1] = registers[2] = registers[3] = 0;
-    __get_cpuid_count(leaf, 0, &registers[0], &registers[1], &registers[2], &registers[3]);
-#endif
-}
-
-/* Whether the operating system saves all the registers of the states in mask (bits of XCR0). */
-static inline int cpu_saves(unsigned mask)
-{
-    unsigned registers[4], low;
-    cpu_leaf(1, registers);
-    if (!(registers[2] >> 27 & 1)) /* OSXSAVE */
-        return 0;
-#ifdef _MSC_VER
-    low = (unsigned)_xgetbv(0);
-#else
-    unsigned high;
-    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-#endif
-    return (low & mask) == mask;
-}
-
-/* AVX2 and FMA. */
+/* AVX2 and FMA, by the processor and by the operating system. */
 static inline int cpu_has_avx2(void)
 {
     unsigned one[4], seven[4];
     cpu_leaf(1, one);
     cpu_leaf(7, seven);
-    return cpu_saves(0x06) && one[2] >> 12 & 1 && seven[1] >> 5 & 1;
+    return CPU_BIT(one, OSXSAVE) && (cpu_xcr0() & CPU_SAVES_YMM) == CPU_SAVES_YMM && CPU_BIT(one, FMA) &&
+           CPU_BIT(seven, AVX2);
 }
 
 /* AVX-512 F, DQ and VL, with AVX2 and FMA. */
@@ -61,7 +52,8 @@ static inline int cpu_has_avx512(void)
 {
     unsigned seven[4];
     cpu_leaf(7, seven);
-    return cpu_has_avx2() && cpu_saves(0xE6) && seven[1] >> 16 & 1 && seven[1] >> 17 & 1 && seven[1] >> 31 & 1;
+    return cpu_has_avx2() && (cpu_xcr0() & CPU_SAVES_ZMM) == CPU_SAVES_ZMM && CPU_BIT(seven, AVX512F) &&
+           CPU_BIT(seven, AVX512DQ) && CPU_BIT(seven, AVX512VL);
 }
 #endif
 

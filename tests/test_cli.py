@@ -70,7 +70,7 @@ def test_help_and_version(command):
     flags = (
         "--output --output-dir -o --suffix -x --model-type --emb-dim --retrain-type --model-sparsity -sp "
         "--no-centering -n --hop-size -t --quiet -q --provider --weights --precision --batch-size --threads "
-        "--resampler --provider-option --fast-math --version --list-models --fetch --doctor --inspect --recursive "
+        "--resampler --provider-option --version --list-models --fetch --doctor --inspect --recursive "
         "--jobs --skip-existing --overwrite --dry-run --report --format --rate --pcm"
     )
     words = done.stdout.replace(",", " ").split()

@@ -159,7 +159,7 @@ def _add_running(group: argparse._ArgumentGroup) -> None:
         metavar="NAME",
         default="cpu",
         help="cpu (default), cuda, cuda:1, tensorrt, openvino, coreml, directml, xnnpack, qnn, migraphx, webgpu, "
-        "sparse or auto; --doctor tells which load",
+        "native (our own engine on the CPU; sparse is another name of it) or auto; --doctor tells which load",
     )
     group.add_argument(
         "--provider-option",
@@ -172,9 +172,6 @@ def _add_running(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--batch-size", metavar="N", type=_count, help="windows per run (default: the model's choice)")
     group.add_argument("--threads", metavar="N", type=_count, help="CPU threads per job (default: all CPUs)")
     group.add_argument("--jobs", "-j", metavar="N", type=_count, default=1, help="processes (default: 1)")
-    group.add_argument(
-        "--fast-math", action="store_true", help="bfloat16 products on Arm CPUs that have them (docs/raspberry-pi.md)"
-    )
     group.add_argument("--quiet", "-q", action="store_true", help="print errors only")
 
 

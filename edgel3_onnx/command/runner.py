@@ -28,7 +28,6 @@ class ModelOptions:
     weights: str | os.PathLike[str] | None = None
     precision: str = "fp32"
     provider_options: Mapping[str, str] | None = None
-    fast_math: bool = False
     verbose: bool = True
 
     def load(self) -> EmbeddingModel:

@@ -20,7 +20,6 @@ IDENTITY = (
     "variant",
     "weights_sha256",
     "precision",
-    "fast_math",
     "resampler",
     "hop_size",
     "center",
