@@ -3,10 +3,11 @@
 Prints the table of docs/performance.md: for each network, number of threads and batch size, ONNX Runtime's time for
 a window, and how many times faster each of the others is, by the best and by the median of calls that take turns.
 
-    python benchmarks/engines.py [--networks sea-64 ...] [--threads 1 2] [--batch 1 4] [--levels avx512 avx2] [--methods]
+    python benchmarks/engines.py [--networks sea-64 ...] [--threads 1 2] [--batch 1 4] [--levels avx512 avx2]
 
 Weights are seeded: those of the golden recipe, or its densities all times one number, at most 1. --methods runs both
-of the native engine's methods, which is where engines.native.TAPS_SHARE is from; --memory adds by how much a process grows.
+of the native engine's methods, which is where engines.native.TAPS_SHARE is from; --memory adds by how many MB a
+process grows.
 """
 
 import argparse

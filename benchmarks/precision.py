@@ -13,7 +13,8 @@ import time
 import numpy as np
 
 from edgel3_onnx import load_embedding_model
-from edgel3_onnx.export.recordings import log_mel_images, read_windows
+from edgel3_onnx.export.convert.calibration import log_mel_images
+from edgel3_onnx.export.recordings import read_windows
 from edgel3_onnx.export.verify import deviation
 from edgel3_onnx.metadata import PRECISIONS
 
@@ -41,7 +42,7 @@ def main():
         for precision in PRECISIONS
     }
     spec = models["fp32"].spec
-    images = [log_mel_images(windows, spec) for _, windows in read_windows(args.recordings, spec, 0.5)]
+    images = [log_mel_images(windows, spec) for _, windows in read_windows(args.recordings, spec)]
     embeddings = {name: np.concatenate([model.predict(batch) for batch in images]) for name, model in models.items()}
     everything = np.concatenate(images)
     times = {(name, size): [] for name in models for size in args.batch_sizes}

@@ -1,5 +1,17 @@
 """EdgeL3 and SEA audio embeddings through ONNX Runtime, with the names of the package edgel3."""
 
+# ruff: noqa: E402 (the compiled extensions are looked for first, so that a bare checkout says what to do)
+import importlib.util
+from pathlib import Path
+
+_FOLDER = Path(__file__).parent
+for _stub in _FOLDER.glob("_*.pyi"):  # each stands for an extension
+    if importlib.util.find_spec(f"{__name__}.{_stub.stem}") is None:
+        raise ImportError(
+            f"the compiled extension {__name__}.{_stub.stem} is missing in {_FOLDER}: build it with "
+            f"`pip install -e .` in {_FOLDER.parent}, or leave that directory so that the installed package is found"
+        )
+
 from edgel3_onnx.core import get_embedding, get_output_path, process_file
 from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error, EdgeL3Warning
 from edgel3_onnx.models import EmbeddingModel, load_embedding_model, load_embedding_model_path

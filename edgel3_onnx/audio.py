@@ -1,48 +1,50 @@
 """What counts as audio: arrays of samples are checked here and become mono float32."""
 
-import math
 import warnings
-from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from edgel3_onnx.checks import finite
 from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Warning
 from edgel3_onnx.frontend import num_windows
 from edgel3_onnx.spec import FrontEndSpec
 
 # Up to how many values have a mean in float32 that is rounded once; sums of more are taken in float64.
 _ROUNDED_ONCE = {np.dtype(np.float32): 2, np.dtype(np.int16): 256}
+MAX_HOP_SIZE = 1e9  # seconds, which keeps every position in a recording far below 2**63 samples
 MAX_CHANNELS = 32  # an array with more columns than this and than rows is (channels, samples) by mistake
 
 
 def check_sample_rate(sr: object) -> float:
     """Return ``sr`` in Hz; EdgeL3ArgumentError unless it is a positive, finite number."""
-    rate = _finite(sr)
+    rate = finite(sr)
     if rate is None or rate <= 0:
         raise EdgeL3ArgumentError(f"sr must be a positive number of Hz, got {sr!r}")
     return rate
 
 
-def check_hop_size(hop_size: object, sample_rate: int) -> int:
-    """Return the hop in samples at ``sample_rate`` (Hz) of ``hop_size`` seconds, rounded down.
+def check_hop_size(hop_size: object) -> float:
+    """Return ``hop_size`` in seconds; EdgeL3ArgumentError unless it is a positive number, up to MAX_HOP_SIZE."""
+    seconds = finite(hop_size)
+    if seconds is None or not 0 < seconds <= MAX_HOP_SIZE:
+        raise EdgeL3ArgumentError(
+            f"hop_size must be a positive number of seconds, got {hop_size!r}"
+            + (f", more than {MAX_HOP_SIZE:g}" if seconds is not None and seconds > 0 else "")
+        )
+    return seconds
 
-    EdgeL3ArgumentError unless ``hop_size`` is a finite number of at least one sample.
+
+def to_hop_length(hop_size: float, sample_rate: int) -> int:
+    """The hop in samples at ``sample_rate`` (Hz) of ``hop_size`` seconds, rounded down.
+
+    EdgeL3ArgumentError if that is less than one sample.
     """
-    seconds = _finite(hop_size)
-    if seconds is None:
-        raise EdgeL3ArgumentError(f"hop_size must be a positive number of seconds, got {hop_size!r}")
-    hop_length = int(seconds * sample_rate)
+    hop_length = int(hop_size * sample_rate)
     if hop_length < 1:
         raise EdgeL3ArgumentError(f"hop_size must be at least one sample (1/{sample_rate} s), got {hop_size!r}")
     return hop_length
-
-
-def _finite(value: object) -> float | None:
-    if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value):
-        return None
-    return float(value)
 
 
 def check_long_enough(samples: int, sr: float, sample_rate: int) -> None:
@@ -59,8 +61,8 @@ def to_mono(audio: ArrayLike) -> NDArray[np.float32]:
     Parameters
     ----------
     audio : array, shape (N,) or (N, C)
-        Floating point, or integer PCM: signed integers are divided by their full scale, unsigned ones are
-        taken around their middle, as soundfile does.
+        Floating point, or integer PCM of 8, 16 or 32 bits: signed integers are divided by their full scale,
+        unsigned ones are taken around their middle, as soundfile does.
 
     Returns
     -------
@@ -69,12 +71,10 @@ def to_mono(audio: ArrayLike) -> NDArray[np.float32]:
     Raises
     ------
     EdgeL3ArgumentError
-        If the array is empty, has another number of dimensions, is plainly (C, N), is not numeric, or has a NaN
-        or infinite sample.
+        If the array is empty, has another number of dimensions, is plainly (C, N), is not numeric, has integers
+        of more than 32 bits, whose full scale nobody knows, or has a NaN or infinite sample.
     """
-    array = np.asarray(audio)
-    if array.dtype.kind not in "fiu":
-        raise EdgeL3ArgumentError(f"audio must be an array of float or integer samples, got dtype {array.dtype}")
+    array = _samples("audio", audio)
     if array.ndim not in (1, 2):
         raise EdgeL3ArgumentError(f"audio must have shape (samples,) or (samples, channels), got {array.shape}")
     if array.size == 0:
@@ -84,12 +84,40 @@ def to_mono(audio: ArrayLike) -> NDArray[np.float32]:
             f"audio must have shape (samples, channels), got {array.shape}, which looks transposed: pass audio.T"
         )
     mono = mix_down(array)
-    if not np.isfinite(mono).all():
-        bad = np.flatnonzero(~np.isfinite(mono))
-        raise EdgeL3ArgumentError(
-            f"audio has {bad.size} NaN or infinite samples of {mono.size}, the first at index {bad[0]}"
-        )
+    check_finite("audio", mono)
     return mono
+
+
+def to_float(x: ArrayLike) -> NDArray[np.float32]:
+    """Samples of any shape as float32 in full scale ±1. EdgeL3ArgumentError if they are not as in :func:`to_mono`."""
+    array = _samples("x", x)
+    if array.dtype.kind == "f":
+        return np.asarray(array, np.float32)
+    return mix_down(array.reshape(-1)).reshape(array.shape)
+
+
+def check_finite(name: str, samples: NDArray[np.float32]) -> None:
+    """EdgeL3ArgumentError if a sample is NaN or infinite; says how many are, and where the first one is."""
+    if not np.isfinite(samples).all():
+        bad = np.flatnonzero(~np.isfinite(samples))
+        raise EdgeL3ArgumentError(
+            f"{name} has {bad.size} NaN or infinite samples of {samples.size}, the first at index {bad[0]}"
+        )
+
+
+def _samples(name: str, values: ArrayLike) -> NDArray[Any]:
+    try:
+        array = np.asarray(values)
+    except ValueError as error:  # rows of different lengths
+        raise EdgeL3ArgumentError(f"{name} must be an array of float or integer samples ({error})") from error
+    if array.dtype.kind not in "fiu":
+        raise EdgeL3ArgumentError(f"{name} must be an array of float or integer samples, got dtype {array.dtype}")
+    if array.dtype.kind in "iu" and array.dtype.itemsize > 4:
+        raise EdgeL3ArgumentError(
+            f"{name} has dtype {array.dtype}, and PCM has at most 32 bits: what is full scale here? Pass the integers "
+            f"in the type that they were recorded in ({name}.astype(numpy.int16)), or floating point samples in ±1"
+        )
+    return array
 
 
 def mix_down(array: NDArray[Any]) -> NDArray[np.float32]:
@@ -142,10 +170,6 @@ def frame(
     return out
 
 
-def warn_about_silence(stacklevel: int = 3) -> None:
-    warnings.warn("Provided audio is all zeros", EdgeL3Warning, stacklevel=stacklevel)
-
-
-def warn_about_length(seconds: float, stacklevel: int = 3) -> None:
-    message = f"Provided audio is shorter than the window of 1 second ({seconds:.3f} s); it is padded with zeros"
-    warnings.warn(message, EdgeL3Warning, stacklevel=stacklevel)
+def warn(message: str) -> None:
+    """Warn whoever called the public function that calls this."""
+    warnings.warn(message, EdgeL3Warning, stacklevel=3)

@@ -2,43 +2,74 @@
 
 import argparse
 import json
-import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
-from contextlib import closing
-from typing import Any
+from collections.abc import Mapping, Sequence
+from contextlib import closing, nullcontext
+from dataclasses import replace
+from inspect import signature
 
-from edgel3_onnx.audio import check_hop_size
+import numpy as np
+from numpy.typing import NDArray
+
+from edgel3_onnx.audio import check_sample_rate, to_hop_length
+from edgel3_onnx.checks import check_choice, check_count, check_flag
 from edgel3_onnx.command import interrupt
-from edgel3_onnx.command.arguments import PROGRAM, parse_arguments
+from edgel3_onnx.command.arguments import PROGRAM, parse_arguments, positive_float, positive_int, with_packaged_model
 from edgel3_onnx.command.corpus import plan_run
-from edgel3_onnx.command.live import (
-    PCM_FORMATS,
-    Collector,
-    PcmFormat,
-    PipeReader,
-    binary_stdin,
-    embed_pipe,
-    json_lines,
-    read_wav_header,
-)
+from edgel3_onnx.command.live import Collector, binary_stdin, embed_pipe, json_lines
 from edgel3_onnx.command.pool import work_in_processes
-from edgel3_onnx.command.report import Reporter, Summary
-from edgel3_onnx.command.runner import ModelOptions, RunOptions, prepare, rehearse, work
+from edgel3_onnx.command.report import Reporter, Summary, showing_log
+from edgel3_onnx.command.runner import RunOptions, prepare, rehearse, work
 from edgel3_onnx.cpu import available_cpus
-from edgel3_onnx.embedding import check_options
-from edgel3_onnx.engines.session import check_provider
-from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error
-from edgel3_onnx.files import Options, get_output_path, provenance
-from edgel3_onnx.outputs.arrays import FORMATS, WRITERS, Float32, Float64, read_metadata
-from edgel3_onnx.store.registry import find_variant
+from edgel3_onnx.embedding import EmbeddingOptions, Embeddings
+from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error, WeightsUnavailableError
+from edgel3_onnx.files import get_output_path
+from edgel3_onnx.models import ModelOptions
+from edgel3_onnx.outputs import record
+from edgel3_onnx.outputs.arrays import FORMATS, WRITERS
+from edgel3_onnx.outputs.inspect import read_metadata
+from edgel3_onnx.recordings.decode import ReadingOptions
+from edgel3_onnx.recordings.findings import Findings
+from edgel3_onnx.recordings.linear import PCM_FORMATS, Linear
+from edgel3_onnx.recordings.pipe import open_pipe
+from edgel3_onnx.recordings.pipe_reader import PipeReader
 from edgel3_onnx.streaming import EmbeddingStream
+from edgel3_onnx.terminal import usable_streams
 
-EXIT_FAILED, EXIT_USAGE = 1, 2
+__all__ = ["get_file_list", "main", "parse_args", "positive_float", "positive_int", "run"]
+
+EXIT_FAILED, EXIT_USAGE, EXIT_NO_RECORDINGS = 1, 2, -1  # the last one, edgel3's, is 255 to the shell
+
+parse_args = parse_arguments  # edgel3's name
 
 
+def get_file_list(input_list: Sequence[str | os.PathLike[str]]) -> list[str]:
+    """The files of ``input_list`` and the files directly in its directories, as absolute paths.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        If it is no list of paths.
+    EdgeL3Error
+        If a path does not exist.
+    """
+    if isinstance(input_list, str | os.PathLike) or not isinstance(input_list, Sequence):
+        raise argparse.ArgumentTypeError(f"a list of paths is needed, got {input_list!r}")
+    found: list[str] = []
+    for item in input_list:
+        if os.path.isdir(item):
+            inside = (os.path.join(item, name) for name in sorted(os.listdir(item)))
+            found += [os.path.abspath(path) for path in inside if os.path.isfile(path)]
+        elif os.path.isfile(item):
+            found.append(os.path.abspath(item))
+        else:
+            raise EdgeL3Error(f"{os.fspath(item)}: there is no such file or directory")
+    return found
+
+
+@usable_streams()
 def run(
     inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     output_dir: str | os.PathLike[str] | None = None,
@@ -57,13 +88,16 @@ def run(
     num_threads: int | None = None,
     weights: str | os.PathLike[str] | None = None,
     precision: str = "fp32",
-    provider_options: dict[str, str] | None = None,
+    provider_options: Mapping[str, str] | None = None,
     format: str = "npz",
     recursive: bool = False,
     jobs: int = 1,
     existing: str | None = None,
     report: str | os.PathLike[str] | None = None,
     dry_run: bool = False,
+    strict: bool = False,
+    rate: float | None = None,
+    pcm: str | None = None,
 ) -> Summary:
     """Embed many files; a bad one is reported on standard error and does not keep the others from being done.
 
@@ -87,11 +121,17 @@ def run(
         Processes that work at the same time.
     existing : {"replace", "skip"} or None
         What to do about outputs that exist. "skip" keeps those that are whole and were made from the same file
-        with the same model and options. None: replace them, but do not touch a dataset that has parts.
+        with the same model and options. "replace" replaces them; a dataset's parts go when the first new one is
+        whole. None: replace outputs, but do not touch a dataset that has parts.
     report : path or None
         Where to write one JSON object per input.
     dry_run : bool
         Print the inputs and their outputs, and write no output.
+    strict : bool
+        Make it an error if something of a recording is lost, or its length had to be guessed. Otherwise what decodes
+        is embedded, with zeros for what is lost inside, and a warning says what is missing.
+    rate, pcm : float or None, {"s16le", "f32le"} or None
+        Hz and samples of files that have no header: mono, "s16le" by default.
 
     Returns
     -------
@@ -103,69 +143,95 @@ def run(
         If an argument is not one of those allowed, or two inputs would have the same output.
     EdgeL3Error
         If the model cannot be loaded.
+    SystemExit
+        With the code -1, as edgel3 has it, if there are no inputs but directories without recordings.
     """
-    check_options(center, 0, batch_size, resampler)
-    check_hop_size(hop_size, find_variant(model_type, emb_dim, retrain_type, sparsity).spec.sample_rate)
-    check_provider(provider)
-    if not isinstance(jobs, int) or jobs < 1:
-        raise EdgeL3ArgumentError(f"jobs must be a positive integer, got {jobs!r}")
-    if existing not in (None, "replace", "skip"):
-        raise EdgeL3ArgumentError(f"existing must be 'replace', 'skip' or None, got {existing!r}")
-    if format not in FORMATS:
-        raise EdgeL3ArgumentError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
-    if format == "parquet" and output_dir is None:
-        raise EdgeL3ArgumentError("format parquet makes one dataset of all inputs: name its directory with --output")
-    paths = [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs)
-    plan = plan_run(paths, output_dir, suffix, format, recursive)
+    jobs = check_count("jobs", jobs)
     if num_threads is None and jobs > 1:
         num_threads = max(available_cpus() // jobs, 1)
-    model_options = ModelOptions(
-        model_type,
-        emb_dim,
-        retrain_type,
-        sparsity,
-        provider,
-        num_threads,
-        weights,
-        precision,
-        provider_options,
-        verbose,
-    )
-    embedding_options = Options(bool(center), hop_size, resampler, batch_size)
-    options = RunOptions(model_options, embedding_options, format, os.fspath(output_dir or ""), existing == "skip")
-    if not dry_run:
-        prepare(plan, options, replace=existing == "replace")
+    model_options, embedding_options = ModelOptions.of(locals()), EmbeddingOptions.of(locals())
+    to_hop_length(embedding_options.hop_size, model_options.variant.spec.sample_rate)
+    check_choice("format", format, FORMATS)
+    if existing is not None:
+        check_choice("existing", existing, ("replace", "skip"))
+    if format == "parquet" and output_dir is None:
+        raise EdgeL3ArgumentError("format parquet makes one dataset of all inputs: name its directory with --output")
+    quiet = not check_flag("verbose", verbose)
+    reading = _reading_options(strict, rate, pcm)
+    plan = plan_run(_paths(inputs), output_dir, suffix, format, recursive, reading.raw is not None)
+    dataset = os.fspath(output_dir or "")
+    options = RunOptions(model_options, embedding_options, reading, format, dataset, existing == "skip")
     alone = len(plan.tasks) == 1
-    with Reporter(len(plan.tasks), plan.notes, quiet=not verbose, path=report, show_bar=not alone) as reporter:
-        if dry_run:
-            records = rehearse(plan.tasks, options)
-        elif jobs > 1 and not alone:
+    hopeless = all(task.problem is not None for task in plan.tasks)
+    if hopeless:
+        records = rehearse(plan.tasks, replace(options, skip_existing=False))  # needs no model
+    elif dry_run:
+        records = rehearse(plan.tasks, options)
+    else:
+        options = prepare(plan, options, replacing=existing == "replace")
+        if jobs > 1 and not alone:
+            model_options.graph()  # made here once, or refused before anything is started
             records = work_in_processes(plan.tasks, options, jobs)
         else:
-            records = work(model_options.load(), plan.tasks, options, show_progress=verbose and alone)
-        with closing(records):
-            for record in records:
-                reporter.add(record)
+            records = work(model_options.load(), plan.tasks, options, show_progress=alone and not quiet)
+    with (
+        Reporter(len(plan.tasks), plan.notes, quiet=quiet, path=report, show_bar=not alone) as reporter,
+        closing(records),
+    ):
+        for each in records:
+            reporter.add(each)
+    if hopeless:
+        print(f"Edgel3: No WAV files found in {inputs}. Aborting.")  # what programs around edgel3 look for
+        sys.exit(EXIT_NO_RECORDINGS)
     return reporter.summary()
 
 
+def _reading_options(strict: object, rate: object, pcm: object) -> ReadingOptions:
+    if pcm is not None:
+        check_choice("pcm", pcm, tuple(PCM_FORMATS))
+        if rate is None:
+            raise EdgeL3ArgumentError("pcm needs rate: samples without a header do not say theirs")
+    raw = None if rate is None else Linear.mono(check_sample_rate(rate), pcm)
+    return ReadingOptions(check_flag("strict", strict), raw)
+
+
+def _paths(inputs: object) -> list[str | os.PathLike[str]]:
+    items = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
+    if not isinstance(items, Sequence) or not all(isinstance(item, str | os.PathLike) for item in items):
+        raise EdgeL3ArgumentError(f"inputs must be a path or a list of paths, got {inputs!r}")
+    return list(items)
+
+
+@usable_streams()
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line. Returns the exit status: 0 all good, 1 some failed, 2 usage, 130 or 143 on a signal."""
+    """Run the command line. Returns the exit status: 0 all good, 1 some failed, 2 usage, 130 or 143 on a signal.
+
+    SystemExit with the code -1, 255 to the shell, if there are no inputs but directories without recordings.
+    """
+    if argv is None:
+        argv = sys.argv[1:]
     try:
-        with interrupt.raising_on_signals():
-            return _dispatch(parse_arguments(argv))
+        args = parse_arguments(argv)
+        with interrupt.raising_on_signals(), nullcontext() if args.quiet else showing_log():
+            return _dispatch(args)
     except interrupt.Interrupted as stop:
         print(f"{PROGRAM}: stopped by {signal.Signals(stop.signum).name}", file=sys.stderr)
         return 128 + stop.signum
     except EdgeL3ArgumentError as error:
         print(f"{PROGRAM}: error: {error}", file=sys.stderr)
         return EXIT_USAGE
+    except WeightsUnavailableError as error:
+        print(f"{PROGRAM}: error: {error.explain(with_packaged_model(argv))}", file=sys.stderr)
+        return EXIT_FAILED
     except EdgeL3Error as error:
         print(f"{PROGRAM}: error: {error}", file=sys.stderr)
         return EXIT_FAILED
     except BrokenPipeError:
         # Whoever read standard output has stopped. Python would complain about it once more when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+    except OSError as error:  # of the system itself: no directory for temporary files, standard output on a full disk
+        print(f"{PROGRAM}: error: {error}", file=sys.stderr)
         return EXIT_FAILED
 
 
@@ -180,76 +246,55 @@ def _dispatch(args: argparse.Namespace) -> int:
             return doctor.fetch(args.fetch, args.precision, not args.quiet)
         print(doctor.list_models() if args.list_models else doctor.report())
         return 0
-    if args.provider == "auto" and not args.quiet:  # says which provider it chose
-        logging.basicConfig(format=f"{PROGRAM}: %(message)s")
-        logging.getLogger("edgel3_onnx").setLevel(logging.INFO)
-    if args.inputs == ["-"]:
-        return _live(args)
-    summary = run(
-        args.inputs,
-        args.output_dir,
-        args.suffix,
-        center=args.center,
-        hop_size=args.hop_size,
-        verbose=not args.quiet,
-        batch_size=args.batch_size,
-        resampler=args.resampler,
-        format=args.format or "npz",
-        recursive=args.recursive,
-        jobs=args.jobs,
-        existing=args.existing,
-        report=args.report,
-        dry_run=args.dry_run,
-        **_model_arguments(args),
-    )
-    return EXIT_FAILED if summary.failed else 0
-
-
-def _model_arguments(args: argparse.Namespace) -> dict[str, Any]:
-    return {
-        "model_type": args.model_type,
-        "emb_dim": args.emb_dim,
-        "retrain_type": args.retrain_type,
+    arguments = {
+        **vars(args),
         "sparsity": args.model_sparsity,
-        "provider": args.provider,
-        "num_threads": args.threads,
-        "weights": args.weights,
-        "precision": args.precision,
+        "center": not args.no_centering,
         "provider_options": dict(args.provider_option),
+        "verbose": not args.quiet,
     }
+    if args.inputs == ["-"]:
+        return _live(args, ModelOptions.of(arguments), EmbeddingOptions.of(arguments))
+    given = {name: arguments[name] for name in signature(run).parameters if arguments.get(name) is not None}
+    return EXIT_FAILED if run(**given).failed else 0
 
 
-def _live(args: argparse.Namespace) -> int:
+def _live(args: argparse.Namespace, model_options: ModelOptions, options: EmbeddingOptions) -> int:
     """Embed standard input: JSON lines as the audio comes, or one file at its end."""
-    model = ModelOptions(**_model_arguments(args), verbose=not args.quiet).load()
-    options = Options(args.center, args.hop_size, args.resampler)
-    reader = PipeReader(binary_stdin())
-    if args.rate is not None:
-        pcm = PcmFormat(args.rate, PCM_FORMATS[args.pcm or "s16le"])
-    elif reader.peek(4) == b"RIFF":
-        pcm = read_wav_header(reader)
-    else:
-        raise EdgeL3ArgumentError("standard input is not WAV; for raw PCM say its rate: --rate HZ [--pcm s16le|f32le]")
-    stream = EmbeddingStream(model, pcm.rate, options.hop_size, options.center, options.resampler)
+    model = model_options.load()
+    reading = _reading_options(args.strict, args.rate, args.pcm)
+    audio = open_pipe(PipeReader(binary_stdin()), reading.raw)
+    stream = EmbeddingStream(model, audio.sample_rate, options.hop_size, options.center, options.resampler)
     if args.format is None:
-        embed_pipe(reader, pcm, stream, _print_json)
+        _warn(embed_pipe(audio, stream, _print_json, strict=args.strict), args.quiet)
         return 0
 
     collected = Collector(model.embedding_dim)
     output = get_output_path("stdin", f"{args.suffix or ''}.{args.format}", args.output_dir)
+    is_refused = False
     try:
-        embed_pipe(reader, pcm, stream, collected.add)
+        _warn(embed_pipe(audio, stream, collected.add, strict=args.strict), args.quiet)
     except interrupt.Interrupted:
         collected.add(*stream.flush())  # how a recording without an end is ended
         raise
+    except EdgeL3Error:
+        is_refused = args.strict
+        raise
     finally:
-        if collected.windows:
-            metadata = {**provenance(model, options), "source": "-", "sample_rate": pcm.rate, "samples": stream.samples}
-            WRITERS[args.format](output, *collected.arrays(), metadata)
+        if collected.windows and not is_refused:
+            metadata = {**record.manner(model, options), "source": "-", "sample_rate": audio.sample_rate}
+            embeddings = Embeddings.of(collected.arrays()[0], model, options)
+            found = {"samples": stream.samples, **audio.findings().record()}
+            WRITERS[args.format](output, embeddings, {**metadata, **found})
     return 0
 
 
-def _print_json(embedding: Float32, timestamps: Float64) -> None:
+def _warn(findings: Findings, quiet: bool) -> None:
+    for warning in () if quiet else findings.warnings:
+        print(f"{PROGRAM}: warning: standard input: {warning}", file=sys.stderr)
+
+
+def _print_json(embedding: NDArray[np.float32], timestamps: NDArray[np.float64]) -> None:
     for line in json_lines(embedding, timestamps):
         print(line)
     sys.stdout.flush()

@@ -5,8 +5,20 @@ from numpy.typing import NDArray
 
 from edgel3_onnx.embedding import get_embedding
 from edgel3_onnx.files import get_output_path, process_file
+from edgel3_onnx.spec import FRONTENDS
 
-__all__ = ["_center_audio", "_pad_audio", "get_embedding", "get_output_path", "process_file"]
+__all__ = [
+    "L3_TARGET_SR",
+    "SEA_TARGET_SR",
+    "_center_audio",
+    "_pad_audio",
+    "get_embedding",
+    "get_output_path",
+    "process_file",
+]
+
+L3_TARGET_SR = FRONTENDS["sparse"].sample_rate
+SEA_TARGET_SR = FRONTENDS["sea"].sample_rate
 
 
 def _center_audio(audio: NDArray[np.generic], frame_len: int) -> NDArray[np.generic]:

@@ -2,11 +2,10 @@
 
 import os
 import queue
-import sys
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar, overload
 
 import numpy as np
@@ -17,25 +16,129 @@ from edgel3_onnx.audio import (
     check_hop_size,
     check_long_enough,
     check_sample_rate,
+    to_hop_length,
     to_mono,
-    warn_about_length,
-    warn_about_silence,
+    warn,
 )
+from edgel3_onnx.checks import check_choice, check_flag, check_optional_count
 from edgel3_onnx.exceptions import EdgeL3ArgumentError
-from edgel3_onnx.models import EmbeddingModel, load_embedding_model
+from edgel3_onnx.models import EmbeddingModel, given_or_loaded
 from edgel3_onnx.spec import RESAMPLERS
+from edgel3_onnx.terminal import shows_progress
 
 Float32 = NDArray[np.float32]
 Embedding = tuple[Float32, NDArray[np.float64]]
 T = TypeVar("T")
 
 
+@dataclass(frozen=True)
+class EmbeddingOptions:
+    """How a signal is cut into windows, as of :func:`get_embedding`, checked."""
+
+    center: bool = True
+    hop_size: float = 0.1  # seconds
+    resampler: str = "kaiser_best"
+    batch_size: int | None = None  # windows per run; None: the model's own choice
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any]) -> "EmbeddingOptions":
+        """Those of ``arguments`` that are such options. EdgeL3ArgumentError if one is not allowed."""
+        given = {each.name: arguments[each.name] for each in fields(cls) if each.name in arguments}
+        options = cls(**given)
+        return cls(
+            check_flag("center", options.center),
+            check_hop_size(options.hop_size),
+            check_choice("resampler", options.resampler, RESAMPLERS),
+            check_optional_count("batch_size", options.batch_size),
+        )
+
+    def hop_length(self, model: EmbeddingModel) -> int:
+        """Samples between windows, at the model's rate. EdgeL3ArgumentError if that is less than one."""
+        return to_hop_length(self.hop_size, model.sample_rate)
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """The embeddings of one recording, and where their windows are.
+
+    Attributes
+    ----------
+    embedding : float32 (T, D)
+    timestamps : float64 (T,)
+        ``arange(T) * hop_size``, in seconds, as edgel3 has them.
+    start_sample : int64 (T,)
+        Where each window really starts: samples at the model's rate since the start of the recording, negative in
+        the zeros that centring puts in front. A hop is rounded down to whole samples, so that where it is not
+        whole, ``timestamps`` run ahead of ``start_sample``.
+    """
+
+    embedding: Float32
+    timestamps: NDArray[np.float64]
+    start_sample: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, embedding: Float32, model: EmbeddingModel, options: EmbeddingOptions) -> "Embeddings":
+        """Those of the windows from the first one on."""
+        count = np.arange(len(embedding), dtype=np.int64)
+        lead = model.spec.window_length // 2 if options.center else 0
+        timestamps = count.astype(np.float64) * options.hop_size
+        return cls(embedding, timestamps, count * options.hop_length(model) - lead)
+
+
+def drift_warning(windows: int, model: EmbeddingModel, options: EmbeddingOptions) -> str | None:
+    """What to say where the last timestamp is more than half a hop ahead of its window; else None."""
+    hop_length = options.hop_length(model)
+    drift = (windows - 1) * (options.hop_size - hop_length / model.sample_rate)
+    if drift <= options.hop_size / 2:
+        return None
+    return (
+        f"timestamps are multiples of hop_size, as edgel3 has them, but windows start every {hop_length} samples at "
+        f"{model.sample_rate} Hz: the last timestamp is {drift:.3f} s too large (start_sample in outputs is exact)"
+    )
+
+
 @overload
 def get_embedding(
-    audio: Sequence[NDArray[Any]], sr: Any, *args: Any, **kwargs: Any
+    audio: Sequence[NDArray[Any]],
+    sr: float | Sequence[float] | NDArray[Any],
+    model: EmbeddingModel | None = None,
+    model_type: str = "sparse",
+    emb_dim: int = 128,
+    retrain_type: str = "ft",
+    sparsity: float = 95.45,
+    center: bool = True,
+    hop_size: float = 0.1,
+    verbose: int = 1,
+    *,
+    provider: str = "cpu",
+    batch_size: int | None = None,
+    resampler: str = "kaiser_best",
+    num_threads: int | None = None,
+    weights: str | os.PathLike[str] | None = None,
+    precision: str = "fp32",
+    provider_options: Mapping[str, str] | None = None,
 ) -> tuple[list[Float32], list[NDArray[np.float64]]]: ...
 @overload
-def get_embedding(audio: ArrayLike, sr: Any, *args: Any, **kwargs: Any) -> Embedding: ...
+def get_embedding(
+    audio: ArrayLike,
+    sr: float,
+    model: EmbeddingModel | None = None,
+    model_type: str = "sparse",
+    emb_dim: int = 128,
+    retrain_type: str = "ft",
+    sparsity: float = 95.45,
+    center: bool = True,
+    hop_size: float = 0.1,
+    verbose: int = 1,
+    *,
+    provider: str = "cpu",
+    batch_size: int | None = None,
+    resampler: str = "kaiser_best",
+    num_threads: int | None = None,
+    weights: str | os.PathLike[str] | None = None,
+    precision: str = "fp32",
+    provider_options: Mapping[str, str] | None = None,
+) -> Embedding: ...
 def get_embedding(
     audio: Any,
     sr: Any,
@@ -54,6 +157,7 @@ def get_embedding(
     num_threads: int | None = None,
     weights: str | os.PathLike[str] | None = None,
     precision: str = "fp32",
+    provider_options: Mapping[str, str] | None = None,
 ) -> Any:
     """Compute the embedding of each window of one second.
 
@@ -65,8 +169,8 @@ def get_embedding(
         Sample rate in Hz; for a list of arrays, one for all or one for each.
     model : EmbeddingModel or None
         A loaded model, which decides the rate and the network by itself. None: it is loaded by ``model_type``,
-        ``emb_dim``, ``retrain_type``, ``sparsity``, ``provider``, ``num_threads``, ``weights`` and ``precision``
-        as :func:`edgel3_onnx.models.load_embedding_model` has them, and kept for the next call.
+        ``emb_dim``, ``retrain_type``, ``sparsity``, ``provider``, ``num_threads``, ``weights``, ``precision`` and
+        ``provider_options`` as :func:`edgel3_onnx.load_embedding_model` has them, and kept for the next call.
     center : bool
         Put half a second of zeros in front, so that a timestamp is the centre of its window.
     hop_size : float
@@ -83,7 +187,9 @@ def get_embedding(
     embedding : float32 (T, D)
         For a list of arrays, a list of such.
     timestamps : float64 (T,)
-        Seconds, ``arange(T) * hop_size``. For a list of arrays, a list of such.
+        Seconds, ``arange(T) * hop_size``, as edgel3 has them. For a list of arrays, a list of such. Windows start
+        every ``int(hop_size * model.sample_rate)`` samples; where ``hop_size`` is no whole number of samples,
+        timestamps run ahead of them.
 
     Raises
     ------
@@ -95,26 +201,12 @@ def get_embedding(
     Warns
     -----
     EdgeL3Warning
-        If the audio is all zeros or shorter than one window.
+        If the audio is all zeros or shorter than one window, or the last timestamp is more than half a hop ahead of
+        its window.
     """
-    check_options(center, verbose, batch_size, resampler)
-    if model is None:
-        model = load_embedding_model(
-            model_type,
-            emb_dim,
-            retrain_type,
-            sparsity,
-            provider=provider,
-            num_threads=num_threads,
-            weights=weights,
-            precision=precision,
-            verbose=bool(verbose),
-        )
-    elif not isinstance(model, EmbeddingModel):
-        raise EdgeL3ArgumentError(
-            f"model must come from load_embedding_model, got an object of type {type(model).__name__}"
-        )
-    hop_length = check_hop_size(hop_size, model.sample_rate)
+    options, show_progress = EmbeddingOptions.of(locals()), check_flag("verbose", verbose)
+    model = given_or_loaded(model, locals())
+    hop_length = options.hop_length(model)
     several = isinstance(audio, list | tuple) and any(isinstance(item, np.ndarray) for item in audio)
     arrays = audio if several else [audio]
     rates = sr if several and isinstance(sr, list | tuple | np.ndarray) else [sr] * len(arrays)
@@ -126,46 +218,34 @@ def get_embedding(
         mono = to_mono(array)
         check_long_enough(mono.size, rate, model.sample_rate)
         if not mono.any():
-            warn_about_silence()
+            warn("Provided audio is all zeros")
         if int(mono.size * (model.sample_rate / rate)) < model.sample_rate:
-            warn_about_length(mono.size / rate)
+            warn(
+                f"Provided audio is shorter than the window of 1 second ({mono.size / rate:.3f} s); "
+                "it is padded with zeros"
+            )
         signals.append((mono, rate))
 
-    batch_size = batch_size or model.batch_size
-    batches = (_batches(model, *signal, hop_length, bool(center), batch_size, resampler) for signal in signals)
-    embeddings = list(embed(model, batches, batch_size, show_progress=bool(verbose)))
-    timestamps = [np.arange(len(embedding)) * float(hop_size) for embedding in embeddings]
-    return (embeddings, timestamps) if several else (embeddings[0], timestamps[0])
-
-
-def check_options(center: object, verbose: object, batch_size: object, resampler: object) -> None:
-    """Refuse what no model can make sense of. Raises EdgeL3ArgumentError."""
-    if center not in (True, False):
-        raise EdgeL3ArgumentError(f"center must be True or False, got {center!r}")
-    if verbose not in (0, 1):
-        raise EdgeL3ArgumentError(f"verbose must be 0 or 1, got {verbose!r}")
-    if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
-        raise EdgeL3ArgumentError(f"batch_size must be a positive integer or None, got {batch_size!r}")
-    if resampler not in RESAMPLERS:
-        raise EdgeL3ArgumentError(f"resampler must be one of {', '.join(RESAMPLERS)}, got {resampler!r}")
+    batch_size = options.batch_size or model.batch_size
+    batches = (_batches(model, *signal, hop_length, options, batch_size) for signal in signals)
+    found = list(embed(model, batches, batch_size, show_progress=show_progress))
+    drift = drift_warning(max((len(embedding) for embedding in found), default=0), model, options)
+    if drift is not None:
+        warn(drift)
+    timestamps = [Embeddings.of(embedding, model, options).timestamps for embedding in found]
+    return (found, timestamps) if several else (found[0], timestamps[0])
 
 
 def _batches(
-    model: EmbeddingModel,
-    mono: Float32,
-    rate: float,
-    hop_length: int,
-    center: bool,
-    batch_size: int,
-    resampler: str,
+    model: EmbeddingModel, mono: Float32, rate: float, hop_length: int, options: EmbeddingOptions, batch_size: int
 ) -> Iterator[Float32]:
     """What the network takes, for all windows of one signal, at most ``batch_size`` at a time."""
     if rate != model.sample_rate:
-        mono = frontend.resample(mono, rate, model.sample_rate, resampler)
-    total = frontend.num_windows(mono.size, model.spec, hop_length, center)
+        mono = frontend.resample(mono, rate, model.sample_rate, options.resampler)
+    total = frontend.num_windows(mono.size, model.spec, hop_length, options.center)
     for start in range(0, total, batch_size):
         count = min(batch_size, total - start)
-        yield model.prepare(mono, hop_length=hop_length, center=center, start=start, count=count)
+        yield model.prepare(mono, hop_length=hop_length, center=options.center, start=start, count=count)
 
 
 def embed(
@@ -200,7 +280,7 @@ def embed(
     order: deque[_Signal] = deque()
     pending: deque[tuple[_Signal, Float32]] = deque()
     rows = 0
-    with tqdm(unit="window", disable=not (show_progress and sys.stderr.isatty())) as bar:
+    with tqdm(unit="window", disable=not (show_progress and shows_progress())) as bar:
         for signal, windows in ahead(_read(signals)):
             if not order or order[-1] is not signal:
                 order.append(signal)

@@ -1,38 +1,29 @@
 """From audio files to embeddings: decoded in blocks, so that memory does not grow with their length."""
 
-import hashlib
 import os
 import warnings as python_warnings
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgel3_onnx.audio import check_hop_size, check_sample_rate, mix_down
-from edgel3_onnx.embedding import check_options, embed
-from edgel3_onnx.engines.session import NATIVE
+from edgel3_onnx.audio import check_sample_rate, mix_down
+from edgel3_onnx.checks import check_flag
+from edgel3_onnx.embedding import EmbeddingOptions, Embeddings, drift_warning, embed
 from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error, EdgeL3Warning
-from edgel3_onnx.models import EmbeddingModel, load_embedding_model
-from edgel3_onnx.outputs.arrays import Metadata, write_npz
-from edgel3_onnx.recordings.decode import open_recording
+from edgel3_onnx.models import EmbeddingModel, given_or_loaded
+from edgel3_onnx.outputs import record
+from edgel3_onnx.outputs.arrays import is_current, write_npz
+from edgel3_onnx.outputs.record import Metadata
+from edgel3_onnx.recordings.decode import ReadingOptions, open_recording
+from edgel3_onnx.recordings.findings import Findings
 from edgel3_onnx.streaming import WindowStream
-from edgel3_onnx.version import __version__
 
 _MIN_BLOCK = 1.0  # seconds decoded at a time, at least
-
-
-@dataclass(frozen=True)
-class Options:
-    """How recordings are cut into windows, as of :func:`edgel3_onnx.get_embedding`."""
-
-    center: bool = True
-    hop_size: float = 0.1  # seconds
-    resampler: str = "kaiser_best"
-    batch_size: int | None = None  # windows per run; None: the model's own choice
+_WINDOW = 1.0  # seconds
+_LENIENT = ReadingOptions()
 
 
 @dataclass(eq=False)
@@ -51,10 +42,10 @@ class Job:
     sample_rate : float
         Of the recording, in Hz.
     samples : int
-        Per channel, at that rate.
-    embedding : float32 (T, D) or None
-    timestamps : float64 (T,) or None
-        Seconds.
+        Per channel, at that rate; zeros where something is lost included.
+    findings : Findings
+        Whether the recording is whole.
+    embeddings : Embeddings or None
     """
 
     path: str
@@ -63,8 +54,8 @@ class Job:
     warnings: list[str] = field(default_factory=list)
     sample_rate: float = 0.0
     samples: int = 0
-    embedding: NDArray[np.float32] | None = None
-    timestamps: NDArray[np.float64] | None = None
+    findings: Findings = field(default_factory=Findings)
+    embeddings: Embeddings | None = None
 
     @property
     def seconds(self) -> float:
@@ -74,11 +65,17 @@ class Job:
     def metadata(self) -> Metadata:
         """What decoding told about the file."""
         rate = self.sample_rate
-        return {"sample_rate": int(rate) if rate.is_integer() else rate, "samples": self.samples}
+        samples = {"sample_rate": int(rate) if rate.is_integer() else rate, "samples": self.samples}
+        return {**samples, **self.findings.record()}
 
 
 def embed_files(
-    model: EmbeddingModel, jobs: Iterable[Job], options: Options, *, show_progress: bool = False
+    model: EmbeddingModel,
+    jobs: Iterable[Job],
+    options: EmbeddingOptions,
+    reading: ReadingOptions = _LENIENT,
+    *,
+    show_progress: bool = False,
 ) -> Iterator[Job]:
     """Compute the embeddings of many files, in batches that files share.
 
@@ -97,44 +94,49 @@ def embed_files(
     Raises
     ------
     EdgeL3ArgumentError
-        If an option is not one of those allowed.
+        If the hop is less than one sample at the model's rate.
     """
-    check_options(options.center, 0, options.batch_size, options.resampler)
-    hop_length = check_hop_size(options.hop_size, model.sample_rate)
+    hop_length = options.hop_length(model)
     batch_size = options.batch_size or model.batch_size
     started: deque[Job] = deque()
 
     def signals() -> Iterator[Iterator[NDArray[np.float32]]]:
         for job in jobs:
             started.append(job)
-            yield _windows(model, job, hop_length, batch_size, options)
+            yield _windows(model, job, hop_length, batch_size, options, reading)
 
     for embedding in embed(model, signals(), batch_size, show_progress=show_progress):
         job = started.popleft()
         if not job.skip and job.error is None:
-            job.embedding = embedding
-            job.timestamps = np.arange(len(embedding), dtype=np.float64) * float(options.hop_size)
+            job.embeddings = Embeddings.of(embedding, model, options)
+            if (drift := drift_warning(len(embedding), model, options)) is not None:
+                job.warnings.append(drift)
         yield job
 
 
 def _windows(
-    model: EmbeddingModel, job: Job, hop_length: int, batch_size: int, options: Options
+    model: EmbeddingModel,
+    job: Job,
+    hop_length: int,
+    batch_size: int,
+    options: EmbeddingOptions,
+    reading: ReadingOptions,
 ) -> Iterator[NDArray[np.float32]]:
     """What the network takes for one file; ends early, with ``job.error`` set, where the file is bad."""
     if job.skip:
         return
     try:
-        with open_recording(job.path) as recording:
+        with open_recording(job.path, reading.raw) as recording:
             job.sample_rate = check_sample_rate(recording.sample_rate)
-            stream = WindowStream(model, job.sample_rate, hop_length, options.center, options.resampler)
+            stream = WindowStream(model, job.sample_rate, options)
             for block in recording.blocks(max(batch_size * hop_length / model.sample_rate, _MIN_BLOCK)):
                 try:
                     yield from stream.feed(mix_down(block), batch_size)
                 except EdgeL3ArgumentError as error:
                     raise EdgeL3Error(f"{error} (counted from {job.seconds:.2f} s on)") from error
                 job.samples = stream.samples
-        if stream.samples == 0:
-            raise EdgeL3Error("has no samples")
+            job.findings = recording.findings
+        _check_findings(job, stream.samples, reading.strict)
         yield from stream.finish(batch_size)
     except (EdgeL3Error, OSError, MemoryError) as error:
         job.error = str(error) or type(error).__name__
@@ -147,73 +149,48 @@ def _windows(
             job.warnings.append(f"shorter than the window of 1 second ({job.seconds:.3f} s); padded with zeros")
 
 
-def provenance(model: EmbeddingModel, options: Options) -> Metadata:
-    """How embeddings are made: what every output of a run has in common."""
-    return {
-        "package": "edgel3-onnx",
-        "version": __version__,
-        "onnxruntime": _onnxruntime_version(model),
-        "provider": model.providers[0],
-        "variant": model.info.variant,
-        "weights_sha256": model.info.weights_sha256 or _sha256(model.info.path),
-        "precision": model.info.precision,
-        "resampler": options.resampler,
-        "hop_size": float(options.hop_size),
-        "center": bool(options.center),
-    }
-
-
-def source_identity(path: str) -> Metadata:
-    """By what a later run tells whether this is the same recording, without reading it."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        size = modified = None  # opening it will fail, and say why
-    else:
-        size, modified = status.st_size, status.st_mtime_ns
-    return {"source": os.path.basename(path), "source_bytes": size, "source_mtime_ns": modified}
-
-
-def _onnxruntime_version(model: EmbeddingModel) -> str | None:
-    if model.providers == [NATIVE]:
-        return None  # it took no part, and need not be there
-    from onnxruntime import __version__
-
-    return str(__version__)
-
-
-@cache
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _check_findings(job: Job, samples: int, strict: bool) -> None:
+    """Refuse a recording of which nothing is left, or too little; with ``strict`` any of which something is lost."""
+    findings = job.findings
+    if samples == 0:
+        raise EdgeL3Error(f"has no samples ({findings.loss})" if findings.loss else "has no samples")
+    if findings.loss and samples / job.sample_rate < _WINDOW:
+        raise EdgeL3Error(f"is truncated to less than one window: {findings.loss}")
+    if strict and findings.is_doubtful:
+        raise EdgeL3Error(f"is not whole: {'; '.join(findings.warnings)}")
+    job.warnings += findings.warnings
 
 
 def process_file(
-    filepath: str | os.PathLike[str],
+    filepath: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     output_dir: str | os.PathLike[str] | None = None,
     suffix: str | None = None,
     model: EmbeddingModel | None = None,
     model_type: str = "sparse",
     emb_dim: int = 128,
-    retrain_type: str = "ft",
     sparsity: float = 95.45,
     center: bool = True,
     hop_size: float = 0.1,
     verbose: bool = True,
     *,
+    retrain_type: str = "ft",
+    overwrite: bool = True,
     provider: str = "cpu",
     batch_size: int | None = None,
     resampler: str = "kaiser_best",
     num_threads: int | None = None,
     weights: str | os.PathLike[str] | None = None,
     precision: str = "fp32",
+    provider_options: Mapping[str, str] | None = None,
+    strict: bool = False,
 ) -> None:
-    """Compute the embedding of an audio file and save it as .npz.
+    """Compute the embedding of an audio file, or of each of a list of them, and save it as .npz.
 
-    The file is decoded in blocks: memory grows with its length only by the embedding itself.
+    Files are decoded in blocks: memory grows with their length only by the embedding itself.
 
     Parameters
     ----------
-    filepath : path
+    filepath : path, or list of paths
         What libsndfile reads; with the extra ``[av]`` also m4a, mp4, webm and so on.
     output_dir : path or None
         Made if need be. None: the directory of the audio file.
@@ -221,51 +198,88 @@ def process_file(
         The output is ``<stem>.npz``, or ``<stem>_<suffix>.npz``.
     verbose : bool
         Show a progress bar where standard error is a terminal.
+    overwrite : bool
+        False keeps an output that exists: it is no error if it is whole and was made from the same file, with the
+        same model and options.
+    strict : bool
+        Make it an error if something of a recording is lost, or its length had to be guessed. Otherwise what decodes
+        is embedded, with zeros for what is lost inside, and a warning says what is missing.
 
     The other parameters are those of :func:`edgel3_onnx.get_embedding`. The .npz holds ``embedding`` float32
-    (T, D), ``timestamps`` float64 (T,) and ``metadata``, a JSON string that says how they were made.
+    (T, D), ``timestamps`` float64 (T,), ``start_sample`` int64 (T,), where each window starts in samples at the
+    model's rate (negative in the zeros that centring puts in front), and ``metadata``, a JSON string that says how
+    they were made.
 
     Raises
     ------
     EdgeL3ArgumentError
-        If an argument is not one of those allowed.
+        If an argument is not one of those allowed, or two files of a list would have the same output.
     EdgeL3Error
-        If the model cannot be loaded, the file cannot be read, is empty, damaged or truncated, has NaN or infinite
-        samples, or the output cannot be written. No part of an output is left behind.
+        If the model cannot be loaded, a file cannot be read, is empty, has NaN or infinite samples, nothing of it
+        decodes, or less than one window of what there should be, or its output cannot be written or must be kept.
+        No part of an output is left behind. Of a list, the other files are done first.
 
     Warns
     -----
     EdgeL3Warning
-        If the audio is all zeros or shorter than one window.
+        If something of a recording is lost, its length had to be guessed or several were joined in one file; if the
+        audio is all zeros or shorter than one window; or if the last timestamp is more than half a hop ahead of its
+        window.
     """
-    check_options(center, verbose, batch_size, resampler)
-    if model is None:
-        model = load_embedding_model(
-            model_type,
-            emb_dim,
-            retrain_type,
-            sparsity,
-            provider=provider,
-            num_threads=num_threads,
-            weights=weights,
-            precision=precision,
-            verbose=bool(verbose),
-        )
-    elif not isinstance(model, EmbeddingModel):
-        raise EdgeL3ArgumentError(
-            f"model must come from load_embedding_model, got an object of type {type(model).__name__}"
-        )
-    path = os.fspath(filepath)
-    output = get_output_path(path, f"{suffix or ''}.npz", output_dir)
-    options = Options(bool(center), hop_size, resampler, batch_size)
-    source = source_identity(path)
-    (job,) = embed_files(model, [Job(path)], options, show_progress=bool(verbose))
-    if job.embedding is None or job.timestamps is None:
-        raise EdgeL3Error(f"{path}: {job.error}")
-    for warning in job.warnings:
-        python_warnings.warn(f"{path}: {warning}", EdgeL3Warning, stacklevel=2)
-    metadata = {**provenance(model, options), **source, **job.metadata()}
-    write_npz(output, job.embedding, job.timestamps, metadata)
+    options, show_progress = EmbeddingOptions.of(locals()), check_flag("verbose", verbose)
+    replace = check_flag("overwrite", overwrite)
+    outputs = _outputs(filepath, suffix, output_dir)
+    model = given_or_loaded(model, locals())
+    reading = ReadingOptions(check_flag("strict", strict))
+    common = {**record.manner(model, options), **reading.wanted()}
+    started: deque[Metadata] = deque()  # filled by the thread that reads ahead
+
+    def jobs() -> Iterator[Job]:
+        for path, output in outputs.items():
+            metadata = {**common, **record.source(path)}
+            job = Job(path)
+            if not replace and os.path.lexists(output):
+                job.skip = is_current(output, metadata)
+                if not job.skip:
+                    job.error = f"{output} exists and was made otherwise; overwrite=True replaces it"
+            started.append(metadata)
+            yield job
+
+    failures = []
+    for job in embed_files(model, jobs(), options, reading, show_progress=show_progress):
+        metadata = started.popleft()
+        try:
+            if job.error is not None:
+                raise EdgeL3Error(f"{job.path}: {job.error}")
+            if job.embeddings is None:
+                continue
+            for warning in job.warnings:
+                python_warnings.warn(f"{job.path}: {warning}", EdgeL3Warning, stacklevel=2)
+            write_npz(outputs[job.path], job.embeddings, {**metadata, **job.metadata()})
+        except EdgeL3Error as error:
+            failures.append(error)
+    if len(failures) == 1:
+        raise failures[0]
+    if failures:
+        lines = "\n  ".join(str(error) for error in failures)
+        raise EdgeL3Error(f"{len(failures)} of {len(outputs)} files failed:\n  {lines}")
+
+
+def _outputs(filepath: object, suffix: str | None, output_dir: str | os.PathLike[str] | None) -> dict[str, str]:
+    """The output of each input of :func:`process_file`."""
+    items = [filepath] if isinstance(filepath, str | os.PathLike) else filepath
+    if not isinstance(items, Sequence) or not all(isinstance(item, str | os.PathLike) for item in items):
+        raise EdgeL3ArgumentError(f"filepath must be a path or a list of paths, got {filepath!r}")
+    outputs: dict[str, str] = {}
+    sources: dict[str, str] = {}
+    for path in map(os.fspath, items):
+        output = get_output_path(path, f"{suffix or ''}.npz", output_dir)
+        other = sources.setdefault(os.path.abspath(output), path)
+        if os.path.abspath(other) != os.path.abspath(path):
+            raise EdgeL3ArgumentError(f"{other} and {path} would both be saved as {output}; nothing was done")
+        if other == path:
+            outputs[path] = output
+    return outputs
 
 
 def get_output_path(

@@ -4,10 +4,9 @@ The loops are in C (``_frontend``); this module checks arguments and owns the ar
 """
 
 import functools
-import itertools
-import math
 import operator
-from concurrent.futures import ThreadPoolExecutor
+import sys
+import threading
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,7 +18,7 @@ from .spec import FrontEndSpec
 
 Float32Array = NDArray[np.float32]
 
-_FFT_SIZES = (1024, 2048)
+_MAX_RATIO = 512  # of sample rates; kaiser_best has one table entry per input sample there
 _FINITE_BLOCK = 1 << 18  # samples looked at together, so that no mask of a whole recording is made
 
 
@@ -61,11 +60,11 @@ def log_mel(
     center: bool = False,
     start: int = 0,
     count: int | None = None,
-    num_threads: int = 1,
 ) -> Float32Array:
     """The log-mel images of a run of windows, as Kapre 0.1.4 computes them for edgel3 0.2.1.
 
-    A window's image depends on its samples only, never on ``start``, ``count`` or ``num_threads``.
+    A window's image depends on its samples only, never on ``start`` or ``count``. Several threads may call
+    this at once.
 
     Parameters
     ----------
@@ -73,7 +72,6 @@ def log_mel(
     hop_length : samples between windows, at least 1
     center : put ``spec.window_length // 2`` zeros in front of the signal
     start, count : the windows wanted, of ``num_windows(n, spec, hop_length, center)``; default all
-    num_threads : at least 1
 
     Returns
     -------
@@ -94,25 +92,13 @@ def log_mel(
     count = total - start if count is None else _whole("count", count, 1)
     if count > total - start:
         raise EdgeL3ArgumentError(f"count={count} from start={start} is beyond the end: the signal has {total} windows")
-    threads = min(_whole("num_threads", num_threads, 1), count)
     lead = spec.window_length // 2 if center else 0
 
     first = max(start * hop_length - lead, 0)
     _check_finite("audio", audio, first, (start + count - 1) * hop_length - lead + spec.window_length)
     hop_length = min(hop_length, audio.shape[0] + spec.window_length)  # farther on there are zeros in any case
     images = np.empty((count, 1, spec.n_mels, spec.n_frames), np.float32)
-    plan = _plan(spec, _level())
-    if threads == 1:
-        plan.run(audio, images, lead, hop_length, start)
-        return images
-    bounds = [count * k // threads for k in range(threads + 1)]
-    with ThreadPoolExecutor(threads) as pool:
-        parts = [
-            pool.submit(plan.run, audio, images[a:b], lead, hop_length, start + a)
-            for a, b in itertools.pairwise(bounds)
-        ]
-    for part in parts:
-        part.result()
+    _plan(spec, _level()).run(audio, images, lead, hop_length, start)
     return images
 
 
@@ -122,7 +108,7 @@ def resample(audio: Float32Array, sr_orig: float, sr_new: float, method: str = "
     Parameters
     ----------
     audio : float32 (n,), contiguous, mono, finite
-    sr_orig, sr_new : Hz, above 0; sr_new / sr_orig at least 1 / 512 for ``kaiser_best``
+    sr_orig, sr_new : Hz, above 0, neither more than 512 times the other
     method : "kaiser_best", resampy 0.2.2 reproduced, which gives the published embeddings; or "soxr", soxr HQ
 
     Returns
@@ -146,18 +132,20 @@ class Resampler:
     """``resample`` block by block, in bounded memory.
 
     The blocks that ``push`` and ``flush`` return, joined, are what ``resample`` gives for the joined input,
-    to the last bit. After ``flush`` the object is ready for a new signal.
+    to the last bit. After ``flush`` the object is ready for a new signal. Calls from several threads wait for each
+    other; in which order they come is the caller's business.
     """
 
     def __init__(self, sr_orig: float, sr_new: float, method: str = "kaiser_best") -> None:
-        self.ratio = float(_rate("sr_new", sr_new)) / _rate("sr_orig", sr_orig)
+        self._rates = (_rate("sr_orig", sr_orig), _rate("sr_new", sr_new))
+        self.ratio = self._rates[1] / self._rates[0]
         if method not in _METHODS:
             raise EdgeL3ArgumentError(f"method={method!r} is unknown; choose one of: {', '.join(_METHODS)}")
-        if method == "kaiser_best" and self.ratio < 1 / 512:
+        if not 1 / _MAX_RATIO <= self.ratio <= _MAX_RATIO:
             raise EdgeL3ArgumentError(
-                f"sr_orig={sr_orig} is more than 512 times sr_new={sr_new}: too far for kaiser_best"
+                f"sr_orig={sr_orig} and sr_new={sr_new} are too far apart: one is above {_MAX_RATIO} times the other"
             )
-        self._rates = (float(sr_orig), float(sr_new))
+        self._lock = threading.Lock()
         self._method = method
         self._reset()
 
@@ -174,16 +162,18 @@ class Resampler:
         """
         _check_signal("block", block)
         _check_finite("block", block, 0, block.shape[0])
-        self._received += block.shape[0]
-        output = self._engine.process(block, False)
-        self._returned += output.shape[0]
+        with self._lock:
+            self._received += block.shape[0]
+            output = self._engine.process(block, False)
+            self._returned += output.shape[0]
         return output
 
     def flush(self) -> Float32Array:
         """The rest of the output: float32 (k,). The signal ends here."""
-        missing = int(self._received * self.ratio) - self._returned
-        tail = self._engine.process(np.empty(0, np.float32), True)[:missing]
-        self._reset()
+        with self._lock:
+            missing = int(self._received * self.ratio) - self._returned
+            tail = self._engine.process(np.empty(0, np.float32), True)[:missing]
+            self._reset()
         return np.concatenate([tail, np.zeros(missing - tail.shape[0], np.float32)])
 
     def _reset(self) -> None:
@@ -243,17 +233,12 @@ def _level() -> int:
 
 @functools.lru_cache(maxsize=8)
 def _plan(spec: FrontEndSpec, level: int) -> _frontend.MelPlan:
-    if spec.n_fft not in _FFT_SIZES:
-        raise EdgeL3ArgumentError(f"spec.n_fft={spec.n_fft} is not available; choose one of: {_FFT_SIZES}")
     return _frontend.MelPlan(spec, level)
 
 
 @functools.lru_cache(maxsize=8)
 def _kaiser_filter(sr_orig: float, sr_new: float, level: int) -> _frontend.KaiserFilter:
-    phases = 0  # a ratio of fractional rates has too many to be worth counting
-    if sr_orig.is_integer() and sr_new.is_integer():
-        phases = int(sr_new) // math.gcd(int(sr_orig), int(sr_new))
-    return _frontend.KaiserFilter(sr_new / sr_orig, phases, level)
+    return _frontend.KaiserFilter(sr_new / sr_orig, level)
 
 
 def _whole(name: str, value: int, least: int) -> int:
@@ -267,9 +252,9 @@ def _whole(name: str, value: int, least: int) -> int:
 
 
 def _rate(name: str, value: float) -> float:
-    if not (isinstance(value, int | float | np.integer | np.floating) and 0 < value < float("inf")):
+    if not (isinstance(value, int | float | np.integer | np.floating) and 0 < value <= sys.float_info.max):
         raise EdgeL3ArgumentError(f"{name}={value!r} is not a sample rate in Hz above 0")
-    return value
+    return float(value)
 
 
 def _check_signal(name: str, signal: Float32Array) -> None:

@@ -1,25 +1,96 @@
 """Loading embedding models by the names that edgel3 gave them."""
 
+import hashlib
 import os
+import threading
+import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from edgel3_onnx import frontend
-from edgel3_onnx.audio import frame
+from edgel3_onnx.audio import check_finite, frame, to_float
+from edgel3_onnx.checks import check_choice, check_flag, check_optional_count
 from edgel3_onnx.engines.session import Engine, check_provider, open_engine
-from edgel3_onnx.exceptions import EdgeL3ArgumentError
+from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error
 from edgel3_onnx.metadata import PRECISIONS, GraphMetadata
 from edgel3_onnx.spec import FrontEndSpec
 from edgel3_onnx.store import weights as store
 from edgel3_onnx.store.registry import Variant, find_variant
 
 _BATCH_SIZES = {"sea": 32, "sparse": 4}  # windows; activations of a batch stay around 100 MB
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """The arguments of :func:`load_embedding_model`, checked: they travel together, also between processes."""
+
+    model_type: str = "sparse"
+    emb_dim: int = 128
+    retrain_type: str = "ft"
+    sparsity: float = 95.45
+    provider: str = "cpu"
+    num_threads: int | None = None
+    weights: str | None = None  # absolute path
+    precision: str = "fp32"
+    provider_options: tuple[tuple[str, str], ...] = ()
+    verbose: bool = field(default=True, compare=False)
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any]) -> "ModelOptions":
+        """Those of ``arguments`` that are a model's, such as a function finds in its own ``locals()``.
+
+        Raises
+        ------
+        EdgeL3ArgumentError
+            If one is not allowed.
+        """
+        given = {each.name: arguments[each.name] for each in fields(cls) if each.name in arguments}
+        options = cls(
+            **{
+                **given,
+                "num_threads": check_optional_count("num_threads", given.get("num_threads")),
+                "weights": _absolute(given.get("weights")),
+                "precision": check_choice("precision", given.get("precision", "fp32"), PRECISIONS),
+                "provider_options": _pairs(given.get("provider_options")),
+                "verbose": check_flag("verbose", given.get("verbose", True)),
+            }
+        )
+        variant = options.variant
+        check_provider(options.provider)
+        if options.weights is not None and variant.network is None:
+            raise EdgeL3ArgumentError(f"weights cannot be given for model_type {options.model_type!r}")
+        return options
+
+    @property
+    def variant(self) -> Variant:
+        return find_variant(self.model_type, self.emb_dim, self.retrain_type, self.sparsity)
+
+    def graph(self) -> Path:
+        """The graph, which is downloaded and converted on first use. EdgeL3Error if it cannot be had."""
+        if self.weights is None:
+            return store.embedding_model_path(self.variant, precision=self.precision, verbose=self.verbose)
+        assert self.variant.network is not None
+        return store.convert_file(self.weights, self.variant.network, precision=self.precision)
+
+    def load(self) -> "EmbeddingModel":
+        """The model, or the one that is in use if it was loaded with the same options from the same file."""
+        path = self.graph()
+        with _loading:
+            stamp = path.stat()
+            key = (self, path, stamp.st_mtime_ns, stamp.st_size)
+            model = _in_use.get(key)
+            if model is None:
+                model = _in_use[key] = _open(self, path)
+        return model
+
+
+_loading = threading.Lock()
+_in_use: "weakref.WeakValueDictionary[object, EmbeddingModel]" = weakref.WeakValueDictionary()
 
 
 @dataclass(frozen=True)
@@ -30,7 +101,8 @@ class ModelInfo:
     kind: str  # "mel" (takes log-mel images) or "waveform" (takes samples)
     precision: str  # "fp32", "int8" or "fp16"
     path: Path  # the graph
-    weights_sha256: str | None  # hex, of the file that the graph was made from; None if the graph does not say
+    graph_sha256: str  # hex, of the graph
+    source_sha256: str | None  # hex, of the file that the graph was made from; None if the graph does not say
     licence: str
     citation: str
 
@@ -38,31 +110,54 @@ class ModelInfo:
 class EmbeddingModel:
     """A loaded network together with its front end. Threads may share it.
 
+    It is pickled as what it was loaded from, and opened anew where it arrives.
+
     Attributes
     ----------
     sample_rate : int
         Rate in Hz that audio is resampled to.
     embedding_dim : int
         Size D of one embedding.
+    input_shape : (None, 1, int)
+        ``(None, 1, sample_rate)``: windows of one second, channels first, as the Keras model has it.
     output_shape : (None, int)
-        ``(None, embedding_dim)``, as a Keras model has it.
+        ``(None, embedding_dim)``, likewise.
     providers : list of str
-        The ONNX Runtime execution providers of the session, the one asked for first; ``["native"]`` for the
-        native engine.
+        The ONNX Runtime execution providers of the session, the one asked for first; the name of this package's
+        own engine where that runs.
     batch_size : int
         Windows per run unless the caller says otherwise.
     spec : FrontEndSpec
     info : ModelInfo
+    options : ModelOptions
+        What it was loaded with.
     """
 
-    def __init__(self, engine: Engine, variant: Variant, info: ModelInfo) -> None:
+    def __init__(self, engine: Engine, variant: Variant, info: ModelInfo, options: ModelOptions) -> None:
         self.spec: FrontEndSpec = variant.spec
         self.sample_rate = variant.spec.sample_rate
         self.embedding_dim = variant.embedding_dim
+        self.input_shape = (None, 1, variant.spec.window_length)
         self.output_shape = (None, variant.embedding_dim)
         self.batch_size = _BATCH_SIZES[variant.frontend]
         self.info = info
+        self.options = options
         self._engine = engine
+
+    def __repr__(self) -> str:
+        return (
+            f"<EmbeddingModel {self.info.variant}: 1 s of audio at {self.sample_rate} Hz -> {self.embedding_dim} "
+            f"values, {self.info.precision}, {self.providers[0]}, {self.info.path}>"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, (self.options, _origin(self.options, self.info))
+
+    def __copy__(self) -> "EmbeddingModel":
+        return self  # nothing of it changes, and what it was loaded from need not be there any more
+
+    def __deepcopy__(self, memo: object) -> "EmbeddingModel":
+        return self
 
     @property
     def providers(self) -> list[str]:
@@ -93,9 +188,45 @@ class EmbeddingModel:
         make = frontend.log_mel if self.info.kind == "mel" else frame
         return make(audio, self.spec, hop_length=hop_length, center=center, start=start, count=count)
 
-    def predict(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Embeddings float32 (N, D) of what ``prepare`` returned for N windows."""
-        return self._engine.run(batch)
+    def predict(self, x: ArrayLike, batch_size: int | None = None, verbose: object = 0) -> NDArray[np.float32]:
+        """Embeddings of windows, as a Keras model gives them.
+
+        Parameters
+        ----------
+        x : array (N, sample_rate), (N, 1, sample_rate), or what ``prepare`` returned for N windows
+            Windows of one second of mono audio at ``sample_rate``: floating point, or integer PCM as in
+            :func:`edgel3_onnx.get_embedding`.
+        batch_size : int or None
+            Windows of samples per run; None: the model's own choice.
+        verbose : object
+            Ignored.
+
+        Returns
+        -------
+        float32 (N, embedding_dim)
+
+        Raises
+        ------
+        EdgeL3ArgumentError
+            If ``x`` has another shape, is not numeric, or has a NaN or infinite sample.
+        """
+        length, image = self.spec.window_length, (1, self.spec.n_mels, self.spec.n_frames)
+        if isinstance(x, np.ndarray) and x.shape[1:] == image and x.dtype.kind == "f" and self.info.kind == "mel":
+            return self._engine.run(np.asarray(x, np.float32))
+        windows = to_float(x)
+        if windows.ndim == 3 and windows.shape[1] == 1:
+            windows = windows[:, 0]
+        if windows.ndim != 2 or windows.shape[1] != length:
+            raise EdgeL3ArgumentError(
+                f"x must have shape (N, {length}) or (N, 1, {length}), or come from prepare, got {windows.shape}"
+            )
+        check_finite("x", windows)
+        step = check_optional_count("batch_size", batch_size) or self.batch_size
+        parts = [np.zeros((0, self.embedding_dim), np.float32)]
+        for start in range(0, len(windows), step):
+            samples = np.ascontiguousarray(windows[start : start + step])
+            parts.append(self._engine.run(self.prepare(samples.reshape(-1), hop_length=length)))
+        return np.concatenate(parts)
 
 
 def load_embedding_model_path(
@@ -117,8 +248,7 @@ def load_embedding_model_path(
     EdgeL3Error
         If its weights cannot be had; the message says what was tried and the ways out.
     """
-    variant = find_variant(model_type, emb_dim, retrain_type, sparsity)
-    return os.fspath(store.embedding_model_path(variant, precision=_check_precision(precision)))
+    return os.fspath(ModelOptions.of(locals()).graph())
 
 
 def load_embedding_model(
@@ -134,7 +264,10 @@ def load_embedding_model(
     provider_options: Mapping[str, str] | None = None,
     verbose: bool = True,
 ) -> EmbeddingModel:
-    """Load an embedding model. The same arguments give the same object as long as it is in use.
+    """Load an embedding model.
+
+    As long as a model is in use, the same arguments give the same object, to every thread; it is freed when nobody
+    uses it any more. A graph that was replaced on disk is another model.
 
     Parameters
     ----------
@@ -146,8 +279,8 @@ def load_embedding_model(
     sparsity : {53.5, 63.5, 72.3, 73.5, 81.0, 87.0, 90.5, 95.45}
         Percentage of zero weights of a ``sparse`` network.
     provider : str
-        What runs the network: "cpu", "cuda", "tensorrt", "openvino", "coreml", "directml", "xnnpack", "qnn",
-        "migraphx", "webgpu", "native" (this package's own engine on the CPU; "sparse" is another name of it), or
+        "cpu", "cuda", "tensorrt", "openvino", "coreml", "directml", "xnnpack", "qnn", "migraphx", "webgpu", or ONNX
+        Runtime's own name of one, "native" (this package's own engine on the CPU; "sparse" is another name of it), or
         "auto". A device number may follow: "cuda:1".
     num_threads : int or None
         CPU threads; None: as many as this process may use CPUs.
@@ -167,36 +300,42 @@ def load_embedding_model(
     EdgeL3Error
         If the weights cannot be had or do not fit, or the provider is absent or does not load.
     """
-    variant = find_variant(model_type, emb_dim, retrain_type, sparsity)
-    check_provider(provider)
-    if num_threads is not None and (not isinstance(num_threads, int) or num_threads < 1):
-        raise EdgeL3ArgumentError(f"num_threads must be a positive integer or None, got {num_threads!r}")
-    _check_precision(precision)
-    if weights is None:
-        path = store.embedding_model_path(variant, precision=precision, verbose=verbose)
-    elif variant.network is None:
-        raise EdgeL3ArgumentError(f"weights cannot be given for model_type {model_type!r}")
-    else:
-        path = store.convert_file(Path(weights), variant.network, precision=precision)
-    options = tuple(sorted((provider_options or {}).items()))
-    stamp = path.stat()
-    return _open_model(variant, path, (stamp.st_mtime_ns, stamp.st_size), provider, num_threads, options)
+    return ModelOptions.of(locals()).load()
 
 
-@lru_cache(maxsize=4)
-def _open_model(
-    variant: Variant,
-    path: Path,
-    stamp: tuple[int, int],  # only so that a graph that was replaced on disk is opened anew
-    provider: str,
-    num_threads: int | None,
-    provider_options: tuple[tuple[str, str], ...],
-) -> EmbeddingModel:
+def given_or_loaded(model: object, arguments: Mapping[str, Any]) -> EmbeddingModel:
+    """``model`` if it is one; if it is None, the one that ``arguments`` name, which is kept for the next call.
+
+    Raises
+    ------
+    EdgeL3ArgumentError
+        If ``model`` is something else.
+    """
+    global _kept
+    if isinstance(model, EmbeddingModel):
+        return model
+    if model is not None:
+        raise EdgeL3ArgumentError(
+            f"model must come from load_embedding_model, got an object of type {type(model).__name__}"
+        )
+    _kept = loaded = ModelOptions.of(arguments).load()
+    return loaded
+
+
+_kept: EmbeddingModel | None = None
+
+
+def _open(options: ModelOptions, path: Path) -> EmbeddingModel:
+    variant = options.variant
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise EdgeL3Error(f"{path}: cannot be read ({error.strerror or error})") from error
     engine = open_engine(
         path,
-        provider,
-        num_threads=num_threads,
-        provider_options=dict(provider_options),
+        options.provider,
+        num_threads=options.num_threads,
+        provider_options=dict(options.provider_options),
     )
     metadata = GraphMetadata.read(engine.metadata, path)
     if metadata is not None:
@@ -206,28 +345,58 @@ def _open_model(
         kind=metadata.kind if metadata else engine.kind,
         precision=metadata.precision if metadata else "fp32",
         path=path,
-        weights_sha256=metadata.source_sha256 if metadata else None,
+        graph_sha256=digest,
+        source_sha256=metadata.source_sha256 if metadata else None,
         licence=variant.licence,
         citation=variant.citation,
     )
-    return EmbeddingModel(engine, variant, info)
+    return EmbeddingModel(engine, variant, info, options)
 
 
-def _check_precision(precision: str) -> str:
-    if precision not in PRECISIONS:
-        raise EdgeL3ArgumentError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
-    return precision
+def _reopen(options: ModelOptions, origin: str | None) -> EmbeddingModel:
+    """Unpickle. EdgeL3Error if what lies where the model was loaded from is another one."""
+    model = options.load()
+    if _origin(options, model.info) != origin:
+        raise EdgeL3Error(f"{model.info.path}: is another graph than the one that was pickled (sha256 {origin})")
+    return model
 
 
-def _construct_sparsified_audio_network() -> Any:
+def _origin(options: ModelOptions, info: ModelInfo) -> str | None:
+    """What a model must have in common with its pickled self. Graphs made on two machines may differ in some bytes."""
+    own_graph = options.weights is not None and Path(options.weights) == info.path
+    return info.graph_sha256 if own_graph else info.source_sha256
+
+
+def _absolute(weights: object) -> str | None:
+    if weights is None:
+        return None
+    if not isinstance(weights, str | os.PathLike):
+        raise EdgeL3ArgumentError(f"weights must be the path of a file or None, got {weights!r}")
+    return os.path.abspath(os.fspath(weights))
+
+
+def _pairs(options: object) -> tuple[tuple[str, str], ...]:
+    if options is None:
+        return ()
+    if not isinstance(options, Mapping) or not all(
+        isinstance(key, str) and isinstance(value, str | int | float) for key, value in options.items()
+    ):
+        raise EdgeL3ArgumentError(f"provider_options must be a mapping of names to values, got {options!r}")
+    return tuple(sorted((key, str(value)) for key, value in options.items()))
+
+
+def _construct_sparsified_audio_network(**kwargs: Any) -> Any:
     """The uninitialised Keras network of the ``sparse`` models. Needs the extra ``[export-tf]``."""
     from edgel3_onnx.export.keras_to_onnx import construct_sparsified_audio_network
 
     return construct_sparsified_audio_network()
 
 
-def _construct_ust_specialized_audio_network(emb_dim: int = 128) -> Any:
+def _construct_ust_specialized_audio_network(emb_dim: int = 128, **kwargs: Any) -> Any:
     """The uninitialised Keras network of a ``sea`` model. Needs the extra ``[export-tf]``."""
     from edgel3_onnx.export.keras_to_onnx import construct_ust_specialized_audio_network
 
     return construct_ust_specialized_audio_network(emb_dim)
+
+
+MODELS = {"sparse": _construct_sparsified_audio_network, "sea": _construct_ust_specialized_audio_network}

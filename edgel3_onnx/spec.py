@@ -1,6 +1,13 @@
 """The numbers of the front ends and of the networks; nothing else in the project repeats them."""
 
+import math
+import operator
 from dataclasses import dataclass
+from numbers import Real
+
+from edgel3_onnx.exceptions import EdgeL3ArgumentError
+
+FFT_SIZES = (1024, 2048)  # samples; what the C front end has tables for
 
 
 @dataclass(frozen=True)
@@ -8,15 +15,50 @@ class FrontEndSpec:
     """How one second of audio becomes the log-mel image that a network takes.
 
     Source: the Kapre 0.1.4 ``Melspectrogram`` layer as edgel3 0.2.1 configures it.
+
+    Raises
+    ------
+    EdgeL3ArgumentError
+        If a number is of another type, or one that the front end was not built for.
     """
 
     name: str
-    sample_rate: int  # Hz
-    n_fft: int  # samples; also the length of the periodic Hann window
-    hop_length: int  # samples between STFT frames
-    n_mels: int  # HTK mel bands from 0 Hz to sample_rate / 2, Slaney area normalisation, on power
-    amin: float = 1e-10  # floor under the mel magnitude before the logarithm
-    top_db: float = 80.0  # dB kept below the window's maximum
+    sample_rate: int  # Hz, 1 to 1 000 000
+    n_fft: int  # samples, one of FFT_SIZES; also the length of the periodic Hann window
+    hop_length: int  # samples between STFT frames, 1 to sample_rate
+    n_mels: int  # 1 to n_fft / 2: HTK bands from 0 Hz to sample_rate / 2, Slaney area normalisation, on power
+    amin: float = 1e-10  # floor under the mel magnitude before the logarithm, 1e-100 to 1
+    top_db: float = 80.0  # dB kept below the window's maximum, 0 to 1000
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise EdgeL3ArgumentError(f"name={self.name!r} is not a string")
+        self._check_whole("sample_rate", 1, 1_000_000)
+        self._check_whole("n_fft", min(FFT_SIZES), max(FFT_SIZES))
+        if self.n_fft not in FFT_SIZES:
+            raise EdgeL3ArgumentError(f"n_fft={self.n_fft} is not available; choose one of: {FFT_SIZES}")
+        self._check_whole("hop_length", 1, self.sample_rate)
+        self._check_whole("n_mels", 1, self.n_fft // 2)
+        self._check_real("amin", 1e-100, 1)
+        self._check_real("top_db", 0, 1000)
+
+    def _check_whole(self, field: str, least: int, most: int) -> None:
+        value = getattr(self, field)
+        try:
+            whole = operator.index(value)
+        except TypeError:
+            raise EdgeL3ArgumentError(f"{field}={value!r} is not a whole number") from None
+        if isinstance(value, bool) or not least <= whole <= most:
+            raise EdgeL3ArgumentError(f"{field}={value!r} is not from {least} to {most}")
+        object.__setattr__(self, field, whole)
+
+    def _check_real(self, field: str, least: float, most: float) -> None:
+        value = getattr(self, field)
+        if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+            raise EdgeL3ArgumentError(f"{field}={value!r} is not a number")
+        if not least <= value <= most:
+            raise EdgeL3ArgumentError(f"{field}={value!r} is not from {least} to {most}")
+        object.__setattr__(self, field, float(value))
 
     @property
     def window_length(self) -> int:
@@ -61,5 +103,7 @@ NETWORKS = {
     "sea-512": NetworkSpec("sea", (64, 64, 128, 128, 256, 256, 512, 512), final_activation=True),
     "sparse": NetworkSpec("sparse", (64, 64, 128, 128, 256, 256, 512, 512), final_activation=False),
 }
+
+POOL_AFTER = (2, 4, 6)  # 2x2 max-pooling follows these convolutions of every network
 
 RESAMPLERS = ("kaiser_best", "soxr")  # resampy 0.2.2's, which gives the published numbers; libsoxr's HQ

@@ -15,19 +15,23 @@ from edgel3_onnx.atomic import write_bytes
 from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.export import exporter
 from edgel3_onnx.export.convert import calibration
-from edgel3_onnx.export.recordings import read_windows
+from edgel3_onnx.export.convert.source import read_file
+from edgel3_onnx.export.recordings import calibration_of, read_windows
+from edgel3_onnx.metadata import KINDS, PRECISIONS
 from edgel3_onnx.spec import FRONTENDS
 from edgel3_onnx.store import download
 from edgel3_onnx.store.registry import Variant, upstream_url, variants
+from edgel3_onnx.terminal import usable_streams
 
 
+@usable_streams()
 def main(argv: list[str] | None = None) -> int:
     """Command line. Returns 0 if every variant was exported, 1 if some failed (one line each on stderr)."""
     args = _parse(argv)
     wanted = list(variants().values()) if args.all else [variants()[name] for name in args.variants]
     if args.mirror:
         os.environ["EDGEL3_ONNX_MIRROR"] = args.mirror
-    job = exporter.Job(args.kinds, args.precisions, args.route, Path(args.out))
+    job = exporter.Job(args.kinds, args.precisions, args.route, Path(args.out), args.dense)
 
     @cache
     def sounds(frontend: str) -> exporter.Sounds:
@@ -70,11 +74,10 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     source.add_argument("--weights", metavar="FILE", help=".h5 or .h5.gz of the one variant, of any origin")
     source.add_argument("--weights-dir", metavar="DIR", help="files under their published names, of any origin")
     source.add_argument("--mirror", metavar="URL", help="where the published files are; digests are checked")
-    parser.add_argument("--kinds", type=_list_of(exporter.KINDS), default=exporter.KINDS, help="mel,waveform")
-    parser.add_argument(
-        "--precisions", type=_list_of(exporter.PRECISIONS), default=exporter.PRECISIONS, help="fp32,int8,fp16"
-    )
+    parser.add_argument("--kinds", type=_list_of(KINDS), default=KINDS, help="mel,waveform")
+    parser.add_argument("--precisions", type=_list_of(PRECISIONS), default=PRECISIONS, help="fp32,int8,fp16")
     parser.add_argument("--route", choices=exporter.ROUTES, default="h5", help="tf: Keras and tf2onnx")
+    parser.add_argument("--dense", action="store_true", help="store pruned weights dense, for runtimes that need it")
     parser.add_argument("--calibration", metavar="DIR", help="recordings for int8; default: built-in sounds")
     parser.add_argument("--audio", metavar="DIR", help="recordings to verify on; default: built-in sounds")
     args = parser.parse_args(argv)
@@ -96,28 +99,21 @@ def _list_of(allowed: tuple[str, ...]) -> Callable[[str], tuple[str, ...]]:
 
 def _read_weights(variant: Variant, args: argparse.Namespace) -> bytes | None:
     if args.weights:
-        return _read(Path(args.weights))
+        return read_file(args.weights)
     if variant.git_blob_id is None:
         return None
     if not args.weights_dir:
         return download.fetch(variant.file, variant.git_blob_id, upstream_url(), verbose=True)
     path = Path(args.weights_dir) / variant.file
-    return _read(path if path.exists() else path.with_suffix(""))
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise EdgeL3Error(f"{path}: cannot be read ({error.strerror or error})") from error
+    return read_file(path if path.exists() else path.with_suffix(""))
 
 
 def _sounds(frontend: str, audio: str | None, calibrate: str | None, needed: bool) -> exporter.Sounds:
     spec = FRONTENDS[frontend]
-    images = calibration.from_folder(calibrate, spec) if calibrate and needed else calibration.built_in(spec)
+    images = calibration_of(calibrate, spec) if calibrate and needed else calibration.built_in(spec)
     if audio is None:
         return exporter.Sounds(images, "built-in sounds", calibration.verification_windows(spec))
-    windows = np.concatenate([windows for _, windows in read_windows(audio, spec, calibration.HOP_S)])
+    windows = np.concatenate([windows for _, windows in read_windows(audio, spec)])
     return exporter.Sounds(images, f"recordings in {Path(audio).resolve().name}", windows)
 
 

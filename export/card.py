@@ -10,13 +10,27 @@ from edgel3_onnx.store.registry import Variant
 
 
 def manifest_entry(
-    graph: bytes, file: str, variant: Variant, reference: str, recordings: str, deviation: Deviation
+    graph: bytes,
+    file: str,
+    variant: Variant,
+    *,
+    source: dict[str, str],
+    deviation: Deviation,
+    reference: str,
+    recordings: str,
 ) -> dict[str, Any]:
-    """The facts about a serialised graph written to ``file``; ``deviation`` is from the graph ``reference``."""
+    """The facts about a serialised graph written to ``file``.
+
+    ``source`` is what it was made from: ``file`` and ``sha256``. ``deviation`` is from the graph ``reference`` on
+    ``recordings``, both in words.
+    """
     from onnx import TensorProto
 
     model = parse(graph, file)
-    metadata = read_metadata(model, file) or {}
+    metadata = read_metadata(model, file)
+    assert metadata is not None  # this package made the graph
+    # What a packaged graph names as its source is the network that it was trained to imitate.
+    teacher = {"file": metadata.source_file, "sha256": metadata.source_sha256} if variant.packaged else None
     ends = {}
     for end, value in (("input", model.graph.input[0]), ("output", model.graph.output[0])):
         tensor = value.type.tensor_type
@@ -28,15 +42,16 @@ def manifest_entry(
     return {
         "file": file,
         "variant": variant.id,
-        "kind": metadata["kind"],
-        "precision": metadata["precision"],
+        "kind": metadata.kind,
+        "precision": metadata.precision,
         "size": len(graph),
         "sha256": hashlib.sha256(graph).hexdigest(),
         "opset": model.opset_import[0].version,
         "ir_version": model.ir_version,
         **ends,
-        "source": metadata["source"],
-        "calibration": metadata.get("calibration"),
+        "source": source,
+        "teacher": teacher,
+        "calibration": metadata.calibration,
         "licence": variant.licence,
         "deviation": {
             "from": reference,
@@ -57,8 +72,7 @@ def model_card(entry: dict[str, Any], variant: Variant) -> str:
     return f"""# {entry["file"]}
 
 {_what(variant)}
-Embedding of {variant.embedding_dim} values per second of audio. Made from `{entry["source"]["file"]}`
-(sha256 `{entry["source"]["sha256"]}`).
+Embedding of {variant.embedding_dim} values per second of audio. Made from {_origin(entry)}
 
 | | |
 |---|---|
@@ -107,6 +121,18 @@ _WAVEFORM_INPUT = (
 
 def _numbers(spec: FrontEndSpec) -> dict[str, Any]:
     return {"rate": spec.sample_rate, "n_mels": spec.n_mels, "n_frames": spec.n_frames, "top_db": spec.top_db}
+
+
+def _origin(entry: dict[str, Any]) -> str:
+    def show(source: dict[str, str]) -> str:
+        return f"`{source['file']}`\n(sha256 `{source['sha256']}`)"
+
+    if entry["teacher"] is None:
+        return f"{show(entry['source'])}."
+    return (
+        f"{show(entry['source'])}, which\ncomes with edgel3-onnx and was trained from random weights to imitate "
+        f"{show(entry['teacher'])}; none of\nits teacher's weights are in it."
+    )
 
 
 def _what(variant: Variant) -> str:

@@ -22,8 +22,6 @@ from edgel3_onnx.export.convert.waveform import add_front_end
 from edgel3_onnx.export.verify import Deviation, Graph, compare
 from edgel3_onnx.store.registry import Variant
 
-KINDS = ("mel", "waveform")
-PRECISIONS = ("fp32", "int8", "fp16")
 ROUTES = ("h5", "tf")
 
 # Of an fp32 graph, relative to the largest value, by front end.
@@ -39,6 +37,7 @@ class Job:
     precisions: tuple[str, ...]
     route: str  # one of ROUTES
     out: Path
+    dense: bool = False  # no weights in sparse form, which not every runtime reads
 
 
 @dataclass(frozen=True)
@@ -63,33 +62,48 @@ def export(variant: Variant, weights: bytes | None, job: Job, sounds: Sounds) ->
     if variant.network_spec is None:
         if job.route == "tf" or weights is not None:
             raise EdgeL3Error(f"{variant.id} comes with this package as a graph: no weights, and route h5 only")
-        mel = resources.files("edgel3_onnx.onnx_models").joinpath(variant.file).read_bytes()
+        origin = mel = resources.files("edgel3_onnx.onnx_models").joinpath(variant.file).read_bytes()
     elif weights is None:
         raise EdgeL3Error(f"{variant.id}: no weights")
     else:
-        mel = _convert(variant, weights, "h5", "mel")
+        origin, mel = weights, _convert(variant, weights, "h5", "mel")
+    source = {"file": variant.file, "sha256": hashlib.sha256(origin).hexdigest()}
     reference = Graph(mel, f"{variant.id}.mel.fp32")
 
     @cache
-    def own(kind: str, precision: str) -> bytes:
+    def network(precision: str) -> bytes:
         if precision != "fp32":
-            small = quantize(own("mel", "fp32"), precision, sounds.calibration)
-            return small if kind == "mel" else add_front_end(small)
+            return quantize(network("fp32"), precision, sounds.calibration)
         if job.route == "tf":
             assert weights is not None
+            return _convert(variant, weights, "tf", "mel")
+        return mel
+
+    def own(kind: str, precision: str) -> bytes:
+        if kind == "waveform" and precision == "fp32" and job.route == "tf":
+            assert weights is not None
             return _convert(variant, weights, "tf", kind)
-        return mel if kind == "mel" else add_front_end(mel)
+        stored = network(precision) if job.dense else compact(network(precision))
+        return stored if kind == "mel" else add_front_end(stored)
 
     for kind in job.kinds:
         for precision in job.precisions:
-            graph = compact(own(kind, precision))
+            graph = own(kind, precision)
             file = f"{variant.id}.{kind}.{precision}.onnx"
             base, base_name = reference, "the mel graph in fp32 that route h5 makes"
-            if own(kind, precision) == mel:
+            if kind == "mel" and network(precision) == mel:
                 base, base_name = Graph(add_front_end(mel), file), "the waveform graph in fp32"
             deviation = compare(Graph(graph, file), base, [sounds.windows])
             _hold_to_limits(deviation, variant, precision, file)
-            entry = manifest_entry(graph, file, variant, base_name, sounds.recordings, deviation)
+            entry = manifest_entry(
+                graph,
+                file,
+                variant,
+                source=source,
+                deviation=deviation,
+                reference=base_name,
+                recordings=sounds.recordings,
+            )
             write_bytes(job.out / file, graph)
             write_bytes(job.out / f"{file.removesuffix('.onnx')}.md", model_card(entry, variant).encode())
             yield entry

@@ -3,10 +3,14 @@
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
-from edgel3_onnx.export.convert.graph import POOL_AFTER
-from edgel3_onnx.spec import FRONTENDS, FrontEndSpec, NetworkSpec
+from edgel3_onnx.export.convert.kernels import dft_kernels, mel_bands
+from edgel3_onnx.spec import FRONTENDS, POOL_AFTER, FrontEndSpec, NetworkSpec
+
+_WEIGHT_DECAY = 1e-5  # L2 penalty on the kernels, as edgel3 trained with
 
 
 @keras.saving.register_keras_serializable(package="edgel3_onnx")
@@ -15,23 +19,28 @@ class LogMel(keras.layers.Layer):  # type: ignore[misc]
 
     Its weights have the shapes and the order that the published files store for their front end, so that
     Keras loads those files: real and imaginary DFT kernels (n_fft, 1, 1, bins), Hann window included, and mel
-    bands (bins, n_mels).
+    bands (bins, n_mels). They start as what they should be, so that a network can be trained from scratch.
     """
 
     def __init__(self, frontend: str, **kwargs: Any) -> None:
         """``frontend`` is a key of FRONTENDS."""
-        super().__init__(trainable=False, **kwargs)
+        super().__init__(**{"trainable": False, **kwargs})
         self.frontend = frontend
         self._spec: FrontEndSpec = FRONTENDS[frontend]
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        spec, bins = self._spec, self._spec.n_fft // 2 + 1
-        for name, shape in (
-            ("real_kernels", (spec.n_fft, 1, 1, bins)),
-            ("imag_kernels", (spec.n_fft, 1, 1, bins)),
-            ("mel_bands", (bins, spec.n_mels)),
-        ):
-            setattr(self, name, self.add_weight(name=name, shape=shape, initializer="zeros", trainable=False))
+        real, imaginary = (kernels[:, None, None, :] for kernels in dft_kernels(self._spec))
+        self.real_kernels = self._constant("real_kernels", real)
+        self.imag_kernels = self._constant("imag_kernels", imaginary)
+        self.mel_bands = self._constant("mel_bands", mel_bands(self._spec))
+
+    def _constant(self, name: str, values: NDArray[np.float64]) -> keras.Variable:
+        return self.add_weight(
+            name=name,
+            shape=values.shape,
+            initializer=lambda shape, dtype: keras.ops.convert_to_tensor(values, dtype),
+            trainable=False,
+        )
 
     def call(self, audio: tf.Tensor) -> tf.Tensor:
         spec = self._spec
@@ -50,7 +59,10 @@ class LogMel(keras.layers.Layer):  # type: ignore[misc]
 
 
 def build_network(network: NetworkSpec) -> keras.Model:
-    """An uninitialised ``keras.Model`` from audio float32 (N, 1, sample_rate) to embedding float32 (N, D)."""
+    """A ``keras.Model`` from audio float32 (N, 1, sample_rate) to embedding float32 (N, D), ready to be trained.
+
+    Its front end computes; its kernels are drawn anew each time (He et al. 2015, normal).
+    """
     frontend = FRONTENDS[network.frontend]
     audio = keras.Input((1, frontend.window_length), name="audio")
     maps = LogMel(network.frontend, name="melspectrogram")(audio)
@@ -58,7 +70,14 @@ def build_network(network: NetworkSpec) -> keras.Model:
     last = len(network.filters)
     for number, filters in enumerate(network.filters, 1):
         name = "audio_embedding_layer" if number == last else None
-        maps = keras.layers.Conv2D(filters, 3, padding="same", name=name)(maps)
+        maps = keras.layers.Conv2D(
+            filters,
+            3,
+            padding="same",
+            kernel_initializer="he_normal",
+            kernel_regularizer=keras.regularizers.L2(_WEIGHT_DECAY),
+            name=name,
+        )(maps)
         if number < last or network.final_activation:
             maps = keras.layers.BatchNormalization(epsilon=network.batch_norm_epsilon)(maps)
             maps = keras.layers.ReLU()(maps)

@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 
 def construct_sparsified_audio_network() -> Any:
-    """The ``sparse`` network as an uninitialised keras.Model, audio (N, 1, 48000) to embedding (N, 512).
+    """The ``sparse`` network as a keras.Model without trained weights, audio (N, 1, 48000) to embedding (N, 512).
 
-    Its ``load_weights`` takes the published files, decompressed. Raises EdgeL3Error if TensorFlow is not
-    installed.
+    Its front end computes, its kernels are random, with an L2 penalty. Its ``load_weights`` takes the published
+    files, decompressed. Raises EdgeL3Error if TensorFlow is not installed.
     """
     return _construct(NETWORKS["sparse"])
 
 
 def construct_ust_specialized_audio_network(emb_dim: int = 128) -> Any:
-    """A ``sea`` network as an uninitialised keras.Model, audio (N, 1, 8000) to embedding (N, emb_dim).
+    """A ``sea`` network as a keras.Model without trained weights, audio (N, 1, 8000) to embedding (N, emb_dim).
 
-    Raises EdgeL3ArgumentError unless ``emb_dim`` is 64, 128, 256 or 512, EdgeL3Error if TensorFlow is not
-    installed.
+    Else as :func:`construct_sparsified_audio_network`. Raises EdgeL3ArgumentError unless ``emb_dim`` is 64, 128, 256
+    or 512, EdgeL3Error if TensorFlow is not installed.
     """
     network = NETWORKS.get(f"sea-{emb_dim}")
     if network is None:

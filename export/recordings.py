@@ -1,4 +1,4 @@
-"""Recordings as one-second windows and log-mel images, to calibrate and to compare graphs with."""
+"""Recordings as one-second windows, to calibrate and to compare graphs with."""
 
 import os
 from collections.abc import Iterator
@@ -8,20 +8,23 @@ import numpy as np
 import numpy.typing as npt
 
 from edgel3_onnx.exceptions import EdgeL3Error
+from edgel3_onnx.export.convert.calibration import Calibration, log_mel_images
+from edgel3_onnx.frontend import resample
 from edgel3_onnx.spec import FrontEndSpec
+
+HOP_S = 0.5  # between windows
+_MOST_CALIBRATION_WINDOWS = 64
 
 Array = npt.NDArray[np.float32]
 
 
-def read_windows(folder: str | os.PathLike[str], spec: FrontEndSpec, hop_s: float) -> Iterator[tuple[str, Array]]:
+def read_windows(folder: str | os.PathLike[str], spec: FrontEndSpec) -> Iterator[tuple[str, Array]]:
     """Yield per recording in ``folder``, sorted, its name and its windows, float32 (n, sample_rate).
 
-    Windows start every ``hop_s`` seconds; the last one is filled up with zeros. Only files that libsndfile
+    Windows start every half second; the last one is filled up with zeros. Only files that libsndfile
     knows by their suffix are taken. Raises EdgeL3Error if there is none, or if one cannot be read.
     """
     import soundfile
-
-    from edgel3_onnx.frontend import resample
 
     suffixes = {f".{name.lower()}" for name in soundfile.available_formats()}
     try:
@@ -38,7 +41,7 @@ def read_windows(folder: str | os.PathLike[str], spec: FrontEndSpec, hop_s: floa
         audio = np.ascontiguousarray(samples.mean(axis=1, dtype=np.float32))
         if sample_rate != spec.sample_rate:
             audio = resample(audio, sample_rate, spec.sample_rate)
-        yield path.name, split_windows(audio, spec, hop_s)
+        yield path.name, split_windows(audio, spec, HOP_S)
 
 
 def split_windows(audio: Array, spec: FrontEndSpec, hop_s: float) -> Array:
@@ -49,8 +52,11 @@ def split_windows(audio: Array, spec: FrontEndSpec, hop_s: float) -> Array:
     return np.ascontiguousarray(np.lib.stride_tricks.sliding_window_view(padded, length)[::hop])
 
 
-def log_mel_images(windows: Array, spec: FrontEndSpec) -> Array:
-    """The log-mel images, float32 (n, 1, n_mels, n_frames), of windows float32 (n, sample_rate)."""
-    from edgel3_onnx.frontend import log_mel
+def calibration_of(folder: str | os.PathLike[str], spec: FrontEndSpec) -> Calibration:
+    """At most 64 windows spread evenly over the recordings in ``folder``; the name is the folder's.
 
-    return log_mel(np.ascontiguousarray(windows).reshape(-1), spec, hop_length=spec.window_length)
+    Raises EdgeL3Error if there is no recording in it, or one cannot be read.
+    """
+    windows = np.concatenate([windows for _, windows in read_windows(folder, spec)])
+    chosen = np.linspace(0, len(windows) - 1, min(_MOST_CALIBRATION_WINDOWS, len(windows))).astype(int)
+    return Calibration(Path(folder).resolve().name, log_mel_images(windows[chosen], spec))

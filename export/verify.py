@@ -4,24 +4,18 @@ Run ``python -m edgel3_onnx.export.verify A.onnx B.onnx --audio DIR``.
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from edgel3_onnx.exceptions import EdgeL3Error
-from edgel3_onnx.export.convert.calibration import HOP_S
+from edgel3_onnx.export.convert.calibration import log_mel_images
 from edgel3_onnx.export.convert.graph import parse, read_metadata
-from edgel3_onnx.export.recordings import log_mel_images, read_windows
-from edgel3_onnx.spec import FrontEndSpec
-
-if TYPE_CHECKING:
-    pass
+from edgel3_onnx.export.convert.source import read_file
+from edgel3_onnx.export.recordings import read_windows
 
 _BATCH = 8  # windows per run: enough for throughput, and a fraction of a gigabyte for the largest network
 
@@ -54,8 +48,8 @@ class Graph:
         metadata = read_metadata(parse(graph, source_file), source_file)
         if metadata is None:
             raise EdgeL3Error(f"{source_file}: not exported by this package (no metadata)")
-        self.spec = FrontEndSpec(**metadata["frontend"])
-        self.kind: str = metadata["kind"]
+        self.spec = metadata.frontend
+        self.kind = metadata.kind
         try:
             self._session: onnxruntime.InferenceSession = onnxruntime.InferenceSession(
                 graph, providers=["CPUExecutionProvider"]
@@ -111,20 +105,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--audio", metavar="DIR", required=True, help="directory with recordings")
     args = parser.parse_args(argv)
     try:
-        graph, reference = (_load(path) for path in (args.graph, args.reference))
-        recordings = read_windows(args.audio, graph.spec, HOP_S)
+        graph, reference = (Graph(read_file(path), path) for path in (args.graph, args.reference))
+        recordings = read_windows(args.audio, graph.spec)
         print(compare(graph, reference, (windows for _, windows in recordings)))
     except EdgeL3Error as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-def _load(path: str | os.PathLike[str]) -> Graph:
-    try:
-        return Graph(Path(path).read_bytes(), str(path))
-    except OSError as error:
-        raise EdgeL3Error(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
 if __name__ == "__main__":

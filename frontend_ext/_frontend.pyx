@@ -1,8 +1,16 @@
-"""The C front end as Python objects. Arguments are checked in edgel3_onnx.frontend, never here."""
+"""The C front end as Python objects. Arguments are checked in edgel3_onnx.frontend; here and in C only their sizes."""
 
 from libc.stdint cimport int64_t
 
 cimport _frontend_c as c
+
+
+cdef int64_t checked(int64_t status) except -1:
+    if status == c.FRONTEND_NO_MEMORY:
+        raise MemoryError
+    if status < 0:
+        raise ValueError("the C code of the front end was not built for these numbers")
+    return status
 
 
 def simd_levels():
@@ -32,9 +40,7 @@ cdef class MelPlan:
         numbers.pad_left = spec.pad_left
         numbers.amin = spec.amin
         numbers.top_db = spec.top_db
-        self.plan = c.mel_plan_create(&numbers, level)
-        if self.plan is NULL:
-            raise MemoryError
+        checked(c.mel_plan_create(&self.plan, &numbers, level))
 
     def __dealloc__(self):
         c.mel_plan_free(self.plan)
@@ -49,6 +55,8 @@ cdef class MelPlan:
     ):
         cdef c.mel_request request
         cdef int status
+        if not (audio.shape[0] and images.shape[0] and images.shape[2] and images.shape[3]):
+            raise ValueError("an array is empty")
         request.audio = &audio[0]
         request.length = audio.shape[0]
         request.lead = lead
@@ -56,20 +64,22 @@ cdef class MelPlan:
         request.start = start
         request.count = images.shape[0]
         with nogil:
-            status = c.mel_run(self.plan, &request, &images[0, 0, 0, 0])
-        if status:
-            raise MemoryError
+            status = c.mel_run(
+                self.plan,
+                &request,
+                &images[0, 0, 0, 0],
+                images.shape[0] * images.shape[1] * images.shape[2] * images.shape[3],
+            )
+        checked(status)
 
 
 cdef class KaiserFilter:
-    """The tables of kaiser_best for one ratio of sample rates; phases and level as in frontend.h."""
+    """The tables of kaiser_best for one ratio of sample rates; level is an index of simd_levels()."""
 
     cdef c.kaiser_filter *filter
 
-    def __cinit__(self, double ratio, int64_t phases, int level):
-        self.filter = c.kaiser_filter_create(ratio, phases, level)
-        if self.filter is NULL:
-            raise MemoryError
+    def __cinit__(self, double ratio, int level):
+        checked(c.kaiser_filter_create(&self.filter, ratio, level))
 
     def __dealloc__(self):
         c.kaiser_filter_free(self.filter)
@@ -83,9 +93,7 @@ cdef class KaiserResampler:
 
     def __cinit__(self, KaiserFilter filter not None):
         self.filter = filter
-        self.state = c.resampler_create(filter.filter)
-        if self.state is NULL:
-            raise MemoryError
+        checked(c.resampler_create(&self.state, filter.filter))
 
     def __dealloc__(self):
         c.resampler_free(self.state)
@@ -96,5 +104,5 @@ cdef class KaiserResampler:
         cdef float *target = &output[0] if output.shape[0] else NULL
         cdef int64_t written
         with nogil:
-            written = c.resampler_process(self.state, samples, block.shape[0], last, target)
-        return written
+            written = c.resampler_process(self.state, samples, block.shape[0], last, target, output.shape[0])
+        return checked(written)

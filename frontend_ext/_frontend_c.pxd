@@ -1,6 +1,10 @@
 from libc.stdint cimport int64_t
 
 cdef extern from "frontend.h" nogil:
+    enum:
+        FRONTEND_NO_MEMORY
+        FRONTEND_BAD_SIZE
+
     ctypedef struct mel_spec:
         int sample_rate
         int n_fft
@@ -23,9 +27,9 @@ cdef extern from "frontend.h" nogil:
     ctypedef struct mel_plan:
         pass
 
-    mel_plan *mel_plan_create(const mel_spec *spec, int level)
+    int mel_plan_create(mel_plan **plan, const mel_spec *spec, int level)
     void mel_plan_free(mel_plan *plan)
-    int mel_run(const mel_plan *plan, const mel_request *request, float *images)
+    int mel_run(const mel_plan *plan, const mel_request *request, float *images, int64_t room)
 
     ctypedef struct resampler:
         pass
@@ -33,9 +37,10 @@ cdef extern from "frontend.h" nogil:
     ctypedef struct kaiser_filter:
         pass
 
-    kaiser_filter *kaiser_filter_create(double ratio, int64_t phases, int level)
+    int kaiser_filter_create(kaiser_filter **filter, double ratio, int level)
     void kaiser_filter_free(kaiser_filter *filter)
-    resampler *resampler_create(const kaiser_filter *filter)
+    int resampler_create(resampler **state, const kaiser_filter *filter)
     void resampler_free(resampler *state)
-    int64_t resampler_process(resampler *state, const float *block, int64_t length, int last, float *output)
+    int64_t resampler_process(resampler *state, const float *block, int64_t length, int last, float *output,
+                              int64_t room)
     const char *frontend_level_name(int index)

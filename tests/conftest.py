@@ -3,6 +3,7 @@
 import dataclasses
 import gzip
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+posix_only = pytest.mark.skipif(os.name != "posix", reason="needs POSIX: signals, permissions, limits or named pipes")
 
 
 @pytest.fixture(autouse=True)
@@ -72,11 +75,25 @@ def models(seeded_graph):
     return load
 
 
+@pytest.fixture(scope="session")
+def checked(seeded_graph, tmp_path_factory):
+    """What a cache remembers of the graph of ``sea64``, so that not every process has to check it."""
+    from edgel3_onnx.store import weights
+
+    folder = tmp_path_factory.mktemp("checked")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("EDGEL3_ONNX_CACHE", str(folder))
+        weights.convert_file(seeded_graph("sea-64"), "sea-64")
+    return list(folder.iterdir())
+
+
 @pytest.fixture
-def command(seeded_graph):
+def command(seeded_graph, checked):
     """The command line in a process of its own, by default with the model of ``sea64``: a function from
     arguments to subprocess.CompletedProcess; ``command.start`` gives the running process instead."""
     model = ["--model-type", "sea", "--emb-dim", "64", "--weights", str(seeded_graph("sea-64"))]
+    for path in checked:
+        shutil.copy(path, os.environ["EDGEL3_ONNX_CACHE"])
 
     def line(args, with_model):
         return [sys.executable, "-P", "-m", "edgel3_onnx", *map(str, args), *(model if with_model else [])]

@@ -9,6 +9,12 @@ def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
     return float(np.abs(found.astype(np.float64) - expected).max() / np.abs(expected).max())
 
 
+def distance(found: np.ndarray, expected: np.ndarray) -> float:
+    """Length of the difference divided by the length of the expected values."""
+    assert found.shape == expected.shape
+    return float(np.linalg.norm(found.astype(np.float64) - expected) / np.linalg.norm(expected.astype(np.float64)))
+
+
 def least_cosine(found: np.ndarray, expected: np.ndarray) -> float:
     """Least cosine between rows; two rows of zeros count as equal."""
     a, b = found.astype(np.float64), expected.astype(np.float64)

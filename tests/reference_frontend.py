@@ -42,7 +42,8 @@ def pad(audio: np.ndarray, spec: FrontEndSpec, hop_length: int, center: bool) ->
 
 def window_frames(window: np.ndarray, spec: FrontEndSpec) -> np.ndarray:
     """The STFT frames of one window, 'same' padding, no taper: float64 (n_frames, n_fft)."""
-    padded = np.zeros((spec.n_frames - 1) * spec.hop_length + spec.n_fft)
+    covered = (spec.n_frames - 1) * spec.hop_length + spec.n_fft  # less than the window where hops exceed n_fft
+    padded = np.zeros(max(covered, spec.pad_left + len(window)))
     padded[spec.pad_left : spec.pad_left + len(window)] = window
     starts = np.arange(spec.n_frames) * spec.hop_length
     return np.stack([padded[start : start + spec.n_fft] for start in starts])

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from conftest import posix_only
 from edgel3_onnx import atomic
 from edgel3_onnx.exceptions import EdgeL3Error
 
@@ -41,6 +42,7 @@ def test_leftovers_of_the_first_release_are_removed(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+@posix_only
 def test_only_regular_temporary_files_are_removed(tmp_path):
     os.mkfifo(tmp_path / ".edgel3-onnx-0123456789abcdef.part")
     (tmp_path / "precious").write_bytes(b"x")

@@ -1,12 +1,11 @@
 """The command line as people type it."""
 
 import contextlib
-import fcntl
 import io
 import json
+import shlex
 import signal
 import struct
-import termios
 import time
 
 import numpy as np
@@ -14,9 +13,12 @@ import pytest
 import soundfile
 
 import golden
+from conftest import posix_only
 from edgel3_onnx import __version__, get_embedding
 from edgel3_onnx.cli import main
-from edgel3_onnx.command.arguments import parse_arguments
+from edgel3_onnx.command.arguments import parse_arguments, with_packaged_model
+
+PUBLISHED = "https://github.com/ksangeeta2429/edgel3/raw/models"
 
 
 @pytest.fixture
@@ -60,7 +62,13 @@ def test_published_flags(recording, command, tmp_path, sea64):
 def test_defaults_are_the_published_ones():
     args = parse_arguments(["x.wav"])
     assert (args.model_type, args.emb_dim, args.retrain_type, args.model_sparsity) == ("sparse", 128, "ft", 95.45)
-    assert (args.center, args.hop_size, args.output_dir, args.suffix, args.quiet) == (True, 0.1, None, None, False)
+    assert (args.no_centering, args.hop_size, args.output_dir, args.suffix, args.quiet) == (
+        False,
+        0.1,
+        None,
+        None,
+        False,
+    )
     assert (args.provider, args.resampler, args.precision, args.jobs) == ("cpu", "kaiser_best", "fp32", 1)
 
 
@@ -68,7 +76,7 @@ def test_help_and_version(command):
     done = command("--help", with_model=False)
     assert done.returncode == 0 and done.stderr == ""
     flags = (
-        "--output --output-dir -o --suffix -x --model-type --emb-dim --retrain-type --model-sparsity -sp "
+        "--output --output-dir -o --suffix -x --model-type -mtype --emb-dim -e --retrain-type --model-sparsity -sp "
         "--no-centering -n --hop-size -t --quiet -q --provider --weights --precision --batch-size --threads "
         "--resampler --provider-option --version --list-models --fetch --doctor --inspect --recursive "
         "--jobs --skip-existing --overwrite --dry-run --report --format --rate --pcm"
@@ -93,12 +101,24 @@ def test_help_and_version(command):
         (["x.wav", "--provider-option", "a"], "KEY=VALUE"),
         (["x.wav", "--skip-existing", "--overwrite"], "not allowed with"),
         (["x.wav", "--format", "parquet"], "--output"),
-        (["x.wav", "--rate", "8000"], "standard input"),
+        (["x.raw", "--pcm", "s16le"], "--rate"),
         (["x.wav", "-"], "goes alone"),
         (["-", "--pcm", "s16le"], "--rate"),
         (["-", "--format", "parquet", "-o", "x"], "npz or npy"),
         (["x.wav", "--doctor"], "go alone"),
         (["x.wav", "--suffix", "a/b"], "suffix"),
+        (["-", "-o", "x"], "--output has no effect with lines on standard output: add --format npz or npy"),
+        (["-", "--suffix", "x"], "--suffix has no effect with lines"),
+        (["-", "--report", "x"], "--report has no effect with standard input"),
+        (["-", "--jobs", "2"], "--jobs has no effect with standard input"),
+        (["-", "--skip-existing"], "has no effect with standard input"),
+        (["-", "--format", "npz", "--dry-run"], "--dry-run has no effect with standard input"),
+        (["--doctor", "--format", "npy"], "--format has no effect with --doctor"),
+        (["--fetch", "sea-64", "--jobs", "2"], "--jobs has no effect with --fetch"),
+        (["--list-models", "-r"], "--recursive has no effect with --list-models"),
+        (["--inspect", "x.npz", "--provider", "cuda"], "--provider has no effect with --inspect"),
+        (["x.wav", "--format", "parquet", "-o", "y", "-x", "s"], "--suffix has no effect with a parquet dataset"),
+        (["x.wav", "--re"], "ambiguous option"),
         (["x.wav", "--weights", "no.h5"], "no.h5"),
     ],
 )
@@ -119,6 +139,49 @@ def test_model_that_cannot_be_had(command, recording):
     assert "Traceback" not in done.stderr
     parallel = command(recording.parent, recording.parent / "b.wav", "--jobs", 2, "--emb-dim", "256", with_model=False)
     assert parallel.returncode == 1 and "EDGEL3_ONNX_MIRROR" in parallel.stderr and "Traceback" not in parallel.stderr
+
+
+@posix_only
+def test_weights_that_cannot_be_had_name_a_command_that_works(command, recording, monkeypatch):
+    monkeypatch.delenv("EDGEL3_ONNX_OFFLINE")
+    monkeypatch.setenv("EDGEL3_ONNX_MIRROR", "http://mirror.invalid")
+    folder = recording.parent / "a folder"
+    arguments = [recording, "--provider", "cpu", "--emb-dim=64", "--model-type", "sea", "-o", folder]
+    done = command(*arguments, with_model=False)
+    lines = done.stderr.splitlines()
+    file = "edgel3_sea_ust_audio_emb_64.h5.gz"
+    assert done.returncode == 1 and "Traceback" not in done.stderr and "0 done" not in done.stderr
+    assert lines[0] == f"edgel3-onnx: fetching http://mirror.invalid/{file}"
+    assert lines[3].startswith(f"  http://mirror.invalid/{file}: ")
+    assert lines[4] == f"  {PUBLISHED}/{file}: not tried, because EDGEL3_ONNX_MIRROR is set"
+    typed = shlex.split(lines[7])
+    assert typed == ["edgel3-onnx", str(recording), "--provider", "cpu", "-o", str(folder), "--model-type", "micro"]
+    assert command(*typed[1:], with_model=False).returncode == 0 and (folder / "street.npz").exists()
+    parallel = command(recording.parent / "b.wav", *arguments, "--jobs", 2, "--quiet", with_model=False)
+    assert parallel.stderr.startswith("edgel3-onnx: error: Cannot get the weights of sea-64")
+    assert "0 done" not in parallel.stderr
+    assert not command("--fetch", "sea-64", "--quiet", with_model=False).stderr.startswith("edgel3-onnx: fetching")
+
+
+@posix_only  # quotes are others on Windows
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        ("a.wav", "edgel3-onnx a.wav --model-type micro"),
+        ("-sp 81.0 -- -a.wav", "edgel3-onnx --model-type micro -- -a.wav"),
+        ("a.wav -retrain kd --provider native", "edgel3-onnx a.wav --provider native --model-type micro"),
+        ("'a b.wav' --provider cpu", "edgel3-onnx 'a b.wav' --provider cpu --model-type micro"),
+    ],
+)
+def test_command_for_the_packaged_model(argv, expected):
+    assert with_packaged_model(shlex.split(argv)) == expected
+    assert parse_arguments(shlex.split(expected)[1:]).model_type == "micro"
+
+
+def test_provider_that_does_not_load_ends_a_run_that_never_began(command, recording):
+    for jobs in ("1", "2"):
+        done = command(recording, recording.parent / "b.wav", "--jobs", jobs, "--provider", "cuda")
+        assert done.returncode == 1 and "cuda" in done.stderr and "0 done" not in done.stderr
 
 
 def test_bad_files_are_one_line_each(command, recording, tmp_path):
@@ -197,6 +260,7 @@ class TestStandardInput:
         rest, errors = process.communicate(audio[26000:], timeout=30)
         assert len(rest.splitlines()) == 36 - 12 and process.returncode == 0, errors
 
+    @posix_only
     def test_interrupted_recording_is_kept(self, command, tmp_path):
         audio = (golden.audio(8000, 3, 1) * 32767).astype("<i2").tobytes()
         process = command.start("-", "--rate", "8000", "--format", "npz", "-o", tmp_path, stdin=-1, text=False)
@@ -212,6 +276,7 @@ class TestStandardInput:
         with np.load(tmp_path / "stdin.npz") as arrays:
             assert len(arrays["embedding"]) == 26
 
+    @posix_only
     def test_reader_that_stops_early(self, command):
         audio = (golden.audio(8000, 9, 1) * 32767).astype("<i2").tobytes()
         process = command.start("-", "--rate", "8000", stdin=-1, text=False)
@@ -227,11 +292,14 @@ class TestStandardInput:
     @pytest.mark.parametrize(
         ("data", "message"),
         [
-            (b"", "not WAV"),
-            (b"not audio at all", "not WAV"),
+            (b"", "no samples"),
+            (b"not audio at all", "--rate HZ"),
             (b"RIFF\0\0\0\0WAVE", "no samples"),
             (b"RIFF\0\0\0\0WAVEdata\0\0\0\0", "does not say"),
-            (b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0" + struct.pack("<HHIIHH", 85, 1, 8000, 0, 0, 0), "not supported"),
+            (
+                b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0" + struct.pack("<HHIIHH", 85, 1, 8000, 0, 0, 0) + b"data\0\0\0\0",
+                "not supported",
+            ),
         ],
     )
     def test_bad_input(self, command, data, message):
@@ -243,12 +311,17 @@ class TestStandardInput:
         soundfile.write(tmp_path / "a.wav", audio, sr)
         data = (tmp_path / "a.wav").read_bytes()
         done = command("-", text=False, input=data[: len(data) // 2])
-        assert done.returncode == 1 and b"its header announces 2.30 s" in done.stderr
-        assert len(done.stdout.splitlines()) == 8  # what came is there all the same
+        assert done.returncode == 0 and b"warning: standard input: 1.15 s kept of 2.30 s announced" in done.stderr
+        assert len(done.stdout.splitlines()) == 8
+        strict = command("-", "--strict", text=False, input=data[: len(data) // 2])
+        assert strict.returncode == 1 and b"error: standard input is not whole: 1.15 s kept" in strict.stderr
 
 
 def unread(pipe):
     """Bytes in a pipe that its reader has not taken."""
+    import fcntl
+    import termios
+
     (count,) = struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))
     return count
 

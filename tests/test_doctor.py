@@ -1,5 +1,7 @@
 """--doctor, --list-models and --fetch say what is there."""
 
+import sys
+
 import pytest
 
 import golden
@@ -9,6 +11,7 @@ from edgel3_onnx.engines.session import PROVIDERS, installed_providers
 from edgel3_onnx.spec import NETWORKS
 from edgel3_onnx.store import weights
 from edgel3_onnx.store.registry import variants
+from upstream import Terminal, Upstream
 
 
 def test_the_report_names_versions_providers_and_cache(monkeypatch):
@@ -60,6 +63,23 @@ def test_fetching_reports_each_variant_and_goes_on(tmp_path, monkeypatch, capsys
     assert doctor.fetch(["sea-64", "sea-128"]) == 1
     errors = capsys.readouterr().err
     assert "sea-64" in errors and "sea-128" in errors and "EDGEL3_ONNX_MIRROR" in errors
+
+
+def test_quiet_fetching_prints_nothing(published, variant, monkeypatch, capsys):
+    monkeypatch.setattr(doctor, "variants", lambda: {variant.id: variant})
+    monkeypatch.delenv("EDGEL3_ONNX_OFFLINE")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with Upstream() as upstream:
+        upstream.files[variant.file] = published
+        monkeypatch.setenv("EDGEL3_ONNX_MIRROR", upstream.url)
+        assert doctor.fetch([variant.id], verbose=False) == 0
+        assert (capsys.readouterr().out, terminal.getvalue()) == ("", "")
+        path = weights.cached_path(variant)
+        path.unlink()
+        assert doctor.fetch([variant.id], verbose=True) == 0
+    assert capsys.readouterr().out == f"{variant.id}: {path}\n" and variant.file in terminal.getvalue()
 
 
 def test_fetching_something_unknown_is_refused_before_anything_is_fetched():

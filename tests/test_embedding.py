@@ -57,14 +57,15 @@ def test_bad_rates_are_refused(sr, sea64):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"hop_size": 0}, "hop_size must be at least one sample"),
-        ({"hop_size": -0.1}, "hop_size must be at least one sample"),
+        ({"hop_size": 0}, "hop_size must be a positive number of seconds, got 0"),
+        ({"hop_size": -0.1}, "hop_size must be a positive number of seconds, got -0.1"),
         ({"hop_size": 0.0001}, "hop_size must be at least one sample (1/8000 s), got 0.0001"),
         ({"hop_size": np.nan}, "hop_size must be a positive number of seconds, got nan"),
         ({"hop_size": "0.1"}, "hop_size must be a positive number of seconds, got '0.1'"),
+        ({"hop_size": 1e308}, "got 1e+308, more than 1e+09"),
         ({"center": 2}, "center must be True or False, got 2"),
-        ({"verbose": 2}, "verbose must be 0 or 1, got 2"),
-        ({"batch_size": 0}, "batch_size must be a positive integer or None, got 0"),
+        ({"verbose": 2}, "verbose must be True or False, got 2"),
+        ({"batch_size": 0}, "batch_size must be a positive integer, got 0"),
         ({"resampler": "sinc"}, "resampler must be one of kaiser_best, soxr, got 'sinc'"),
     ],
 )

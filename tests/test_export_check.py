@@ -1,12 +1,14 @@
 """A graph of one's own is accepted in every form this package can run, and refused by the first thing that differs."""
 
+import dataclasses
+
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgel3_onnx import EdgeL3Error
-from edgel3_onnx.export.convert.check import check_graph
+from edgel3_onnx.export.convert.check import check_file, check_graph
 from edgel3_onnx.export.convert.compact import compact
 from edgel3_onnx.export.convert.graph import read_metadata, write_metadata
 from edgel3_onnx.export.convert.quantize import quantize
@@ -124,9 +126,9 @@ def _external(model):
 
 
 def _other_rate(model):
-    metadata = read_metadata(model)
-    metadata["frontend"]["sample_rate"] = 16000
-    write_metadata(model, metadata)
+    metadata = read_metadata(model, "x")
+    frontend = dataclasses.replace(metadata.frontend, sample_rate=16000)
+    write_metadata(model, dataclasses.replace(metadata, frontend=frontend))
 
 
 def _broken_metadata(model):
@@ -134,11 +136,12 @@ def _broken_metadata(model):
 
 
 def _kind(model):
-    write_metadata(model, {**read_metadata(model), "kind": "waveform"})
+    write_metadata(model, dataclasses.replace(read_metadata(model, "x"), kind="waveform"))
 
 
 def _filters(model):
-    write_metadata(model, {**read_metadata(model), "filters": [32, 32, 64, 64, 128, 128, 64, 65]})
+    filters = [32, 32, 64, 64, 128, 128, 64, 65]
+    write_metadata(model, dataclasses.replace(read_metadata(model, "x"), filters=filters))
 
 
 @pytest.mark.parametrize(
@@ -171,6 +174,136 @@ def test_a_graph_that_differs_is_refused_by_what_differs(fp32, edit, message):
         check_graph(edited(fp32, edit), SEA, "own.onnx")
     assert str(caught.value).startswith("own.onnx: ")
     assert "\n" not in str(caught.value)
+
+
+def _conv_without_weights(model):
+    del node(model, "conv2").input[1:]
+
+
+def _auto_pad_is_a_number(model):
+    node(model, "conv2").attribute.append(helper.make_attribute("auto_pad", 7))
+
+
+def _attribute_of_no_type(model):
+    node(model, "conv2").attribute.add().name = "strides"
+
+
+def _circle(model):
+    node(model, "conv2").input[1] = "a"
+    for a, b in ("ab", "ba"):
+        model.graph.node.append(helper.make_node("Identity", [b], [a], name=f"to_{a}"))
+
+
+def _loop(model):
+    body = helper.make_graph([], "body", [], [])
+    model.graph.node.append(helper.make_node("Loop", ["", ""], ["forever"], name="loop", body=body))
+
+
+def _function(model):
+    model.functions.append(helper.make_function("own", "F", ["x"], ["y"], [], [helper.make_opsetid("", 17)]))
+
+
+def _external_constant(model):
+    value = numpy_helper.from_array(np.zeros(2, np.float32), "secret")
+    value.data_location = TensorProto.EXTERNAL
+    entry = value.external_data.add()
+    entry.key, entry.value = "location", "/etc/passwd"
+    model.graph.node.append(helper.make_node("Constant", [], ["secret"], value=value))
+
+
+def _sparse(dims, indices, values):
+    def edit(model):
+        sparse = helper.make_sparse_tensor(
+            numpy_helper.from_array(np.ones(values, np.float32)), numpy_helper.from_array(np.array(indices)), dims
+        )
+        model.graph.node.append(helper.make_node("Constant", [], ["sparse"], sparse_value=sparse))
+
+    return edit
+
+
+def _truncated_weights(model):
+    tensor(model, "conv3.weight").raw_data = tensor(model, "conv3.weight").raw_data[:-4]
+
+
+def _huge_shape(model):
+    tensor(model, "conv3.weight").dims[0] = 1 << 60
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (_conv_without_weights, r"convolution 2: expected weights \(32, 32, 3, 3\), found None"),
+        (_auto_pad_is_a_number, r"convolution 2: expected pads \[1, 1, 1, 1\], found 7"),
+        (_attribute_of_no_type, r"convolution 2: expected strides \[1, 1\], found None"),
+        (_circle, r"convolution 2: expected weights \(32, 32, 3, 3\), found None"),
+        (_loop, r"Loop 'loop': has a graph of its own"),
+        (_function, r"defines operators of its own, 'F'"),
+        (_external_constant, r"secret: its weights are in another file"),
+        (_sparse([1 << 20, 1 << 20], [0], 1), r"sparse: cannot be read \(a sparse array of shape"),
+        (
+            _sparse([4, 4], [-1], 1),
+            r"sparse: cannot be read \(indices that do not fit a sparse array of shape \(4, 4\)",
+        ),
+        (_sparse([4, 4], [16], 1), r"sparse: cannot be read \(indices"),
+        (_sparse([4, 4], [1, 2], 3), r"sparse: cannot be read \(indices"),
+        (_truncated_weights, r"conv3\.weight: cannot be read"),
+        (_huge_shape, r"conv3\.weight: cannot be read"),
+    ],
+)
+def test_a_hostile_graph_is_refused_by_what_is_wrong(fp32, edit, message):
+    with pytest.raises(EdgeL3Error, match=rf"^own\.onnx: {message}") as caught:
+        check_graph(edited(fp32, edit), SEA, "own.onnx")
+    assert "\n" not in str(caught.value)
+
+
+def _behind_the_input(operators):
+    """Insert nodes between the input and the first one, which pass it on but for what they do besides."""
+
+    def edit(model):
+        model.graph.node[0].input[0] = "passed"
+        for position, (operator, inputs, output) in enumerate(operators):
+            model.graph.node.insert(position, helper.make_node(operator, inputs, [output], name=output))
+
+    return edit
+
+
+def _bomb(model):
+    for name, values in (("size", [1 << 20, 1 << 16]), ("all", [-1])):
+        model.graph.initializer.append(numpy_helper.from_array(np.array(values), name))
+    _behind_the_input(
+        [
+            ("ConstantOfShape", ["size"], "huge"),
+            ("ReduceSum", ["huge"], "sum"),
+            ("Reshape", ["sum", "all"], "one"),
+            ("Add", ["melspectrogram", "one"], "passed"),
+        ]
+    )(model)
+
+
+def _not_a_number(model):
+    model.graph.initializer.append(numpy_helper.from_array(np.float32(-1), "minus_one"))
+    _behind_the_input(
+        [
+            ("Abs", ["melspectrogram"], "positive"),
+            ("Sub", ["positive", "minus_one"], "at_least_one"),
+            ("Mul", ["at_least_one", "minus_one"], "negative"),
+            ("Log", ["negative"], "passed"),
+        ]
+    )(model)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (_bomb, r"(ONNX Runtime does not run it|damaged)"),
+        (_not_a_number, r"gives values of shape \(1, 64\) for one window of silence, expected 64 finite ones"),
+        (_loop, r"Loop 'loop': has a graph of its own"),
+    ],
+)
+def test_a_graph_that_does_not_run_is_refused(fp32, edit, message):
+    with pytest.raises(EdgeL3Error, match=rf"^own\.onnx: {message}"):
+        check_file(edited(fp32, edit), SEA, "own.onnx")
+    assert check_file(fp32, SEA, "own.onnx") == "fp32"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+from importlib import resources
 
 import numpy as np
 import onnx
@@ -14,6 +15,7 @@ from edgel3_onnx.export import exporter
 from edgel3_onnx.export.__main__ import main
 from edgel3_onnx.export.verify import Deviation, deviation
 from edgel3_onnx.export.verify import main as verify
+from edgel3_onnx.metadata import KINDS, PRECISIONS
 from edgel3_onnx.spec import NETWORKS
 from edgel3_onnx.store.registry import variants
 
@@ -54,7 +56,7 @@ def recordings(tmp_path):
 def test_every_kind_and_precision_is_written_with_its_card(exported):
     out, status = exported
     assert status == 0
-    stems = [f"sea-64.{kind}.{precision}" for kind in exporter.KINDS for precision in exporter.PRECISIONS]
+    stems = [f"sea-64.{kind}.{precision}" for kind in KINDS for precision in PRECISIONS]
     expected = [f"{stem}{suffix}" for stem in stems for suffix in (".md", ".onnx")]
     assert sorted(path.name for path in out.iterdir()) == sorted([*expected, "manifest.json"])
 
@@ -101,7 +103,21 @@ def test_card_says_what_goes_in_and_how_far_it_is_off(exported):
         "ICASSP 2021",
     ):
         assert text in card
-    assert "`melspectrogram` float32 [N, 1, 64, 50]" in (out / "sea-64.mel.fp32.md").read_text()
+    card = (out / "sea-64.mel.fp32.md").read_text()
+    assert "`melspectrogram` float32 [N, 1, 64, 50]" in card
+    assert "Made from `edgel3_sea_ust_audio_emb_64.h5.gz`" in card and "imitate" not in card
+
+
+def test_cards_of_micro_name_the_shipped_graph_and_its_teacher(tmp_path):
+    assert main(["--variants", "micro", "--out", str(tmp_path), "--precisions", "fp32", "--kinds", "mel"]) == 0
+    shipped = resources.files("edgel3_onnx.onnx_models").joinpath("micro.onnx").read_bytes()
+    digest = hashlib.sha256(shipped).hexdigest()
+    (entry,) = json.loads((tmp_path / "manifest.json").read_text())["graphs"]
+    assert entry["source"] == {"file": "micro.onnx", "sha256": digest}
+    assert entry["teacher"]["file"] == variants()["sea-64"].file
+    card = " ".join((tmp_path / "micro.mel.fp32.md").read_text().split())
+    assert f"Made from `micro.onnx` (sha256 `{digest}`), which comes with edgel3-onnx" in card
+    assert f"to imitate `edgel3_sea_ust_audio_emb_64.h5.gz` (sha256 `{entry['teacher']['sha256']}`)" in card
 
 
 def test_a_failing_variant_is_reported_and_the_others_go_on(weights_dir, tmp_path, capsys):
@@ -227,6 +243,28 @@ def test_deviation_of_known_embeddings():
     assert measured.least_cosine == pytest.approx(np.sqrt(0.5))
     assert measured.median_cosine == 1.0
     assert deviation(np.zeros((1, 2)), expected[:1]).least_cosine == 0
+
+
+def has_sparse_weights(path):
+    model = onnx.load(path)
+    return bool(model.graph.sparse_initializer) or any(
+        attribute.name == "sparse_value" for node in model.graph.node for attribute in node.attribute
+    )
+
+
+def test_sparse_form_is_for_pruned_weights_and_dense_leaves_it_out(exported, tmp_path):
+    out, _ = exported
+    assert not has_sparse_weights(out / "sea-64.mel.fp32.onnx")
+    assert not has_sparse_weights(out / "sea-64.waveform.fp32.onnx")  # the WebGPU build of ONNX Runtime reads no others
+    pruned = tmp_path / "pruned.h5"
+    golden.write_h5(pruned, golden.weights(9545, NETWORKS["sea-64"], pruned=True), "sea-64")
+    source = ["--variants", "sea-64", "--weights", str(pruned), "--precisions", "fp32"]
+    assert main([*source, "--out", str(tmp_path / "small")]) == 0
+    assert main([*source, "--out", str(tmp_path / "dense"), "--dense"]) == 0
+    for kind in KINDS:
+        small, dense = (tmp_path / form / f"sea-64.{kind}.fp32.onnx" for form in ("small", "dense"))
+        assert has_sparse_weights(small) and not has_sparse_weights(dense)
+        assert small.stat().st_size < 0.3 * dense.stat().st_size
 
 
 @pytest.mark.slow

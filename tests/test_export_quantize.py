@@ -1,5 +1,6 @@
 """int8 and fp16 graphs stay close to fp32, and the built-in calibration is the same everywhere."""
 
+import dataclasses
 import time
 from pathlib import Path
 
@@ -8,12 +9,13 @@ import pytest
 
 from edgel3_onnx import EdgeL3ArgumentError, EdgeL3Error
 from edgel3_onnx.export.convert import calibration
+from edgel3_onnx.export.convert.calibration import log_mel_images
 from edgel3_onnx.export.convert.compact import compact
-from edgel3_onnx.export.convert.graph import read_metadata
+from edgel3_onnx.export.convert.graph import read_metadata, write_metadata
 from edgel3_onnx.export.convert.h5_to_onnx import convert_file
 from edgel3_onnx.export.convert.quantize import quantize
 from edgel3_onnx.export.convert.waveform import add_front_end
-from edgel3_onnx.export.recordings import log_mel_images, read_windows, split_windows
+from edgel3_onnx.export.recordings import calibration_of, read_windows, split_windows
 from edgel3_onnx.export.verify import deviation
 from edgel3_onnx.spec import FRONTENDS, NETWORKS
 
@@ -52,8 +54,8 @@ def test_int8_graph_is_small_valid_and_close(int8, seeded_graph, images):
     model = onnx.load_model_from_string(int8)
     onnx.checker.check_model(model, full_check=True)
     assert [entry.key for entry in model.metadata_props] == ["edgel3_onnx"]
-    expected = {**read_metadata(onnx.load_model_from_string(fp32)), "precision": "int8", "calibration": "built-in"}
-    assert read_metadata(model) == expected
+    before = read_metadata(onnx.load_model_from_string(fp32), "x")
+    assert read_metadata(model, "x") == dataclasses.replace(before, precision="int8", calibration="built-in")
     found = measure(int8, fp32, images)
     assert found.median_cosine >= 0.999
     assert found.least_cosine >= 0.98
@@ -92,7 +94,7 @@ def test_fp16_graph_is_half_as_large_valid_and_close(network, seeded_graph):
     assert len(fp16) < 0.51 * len(fp32)
     model = onnx.load_model_from_string(fp16)
     onnx.checker.check_model(model, full_check=True)
-    assert read_metadata(model)["precision"] == "fp16"
+    assert read_metadata(model, "x").precision == "fp16"
     spec = FRONTENDS[NETWORKS[network].frontend]
     sounds = calibration.verification_windows(spec)[: 16 if network == "sea-64" else 3]
     assert measure(fp16, fp32, log_mel_images(sounds, spec)).least_cosine >= 0.9999
@@ -123,20 +125,20 @@ def test_calibration_with_recordings_names_them(seeded_graph, tmp_path):
     soundfile.write(folder / "a.wav", noise, 16000)
     soundfile.write(folder / "b.flac", np.stack([noise, noise]).T, 8000)
     (folder / "notes.txt").write_text("not audio")
-    chosen = calibration.from_folder(folder, SEA)
+    chosen = calibration_of(folder, SEA)
     assert chosen.images.shape == (2 + 4, 1, 64, 50)
     graph = quantize(seeded_graph("sea-64").read_bytes(), "int8", chosen)
-    assert read_metadata(onnx.load_model_from_string(graph))["calibration"] == "street"
+    assert read_metadata(onnx.load_model_from_string(graph), "x").calibration == "street"
 
 
 def test_calibration_without_recordings_is_refused(tmp_path):
     with pytest.raises(EdgeL3Error, match="no recordings in it"):
-        calibration.from_folder(tmp_path, SEA)
+        calibration_of(tmp_path, SEA)
     with pytest.raises(EdgeL3Error, match="absent: cannot be read"):
-        calibration.from_folder(tmp_path / "absent", SEA)
+        calibration_of(tmp_path / "absent", SEA)
     (tmp_path / "broken.wav").write_bytes(b"RIFF....WAVE")
     with pytest.raises(EdgeL3Error, match=r"broken.wav: cannot be read"):
-        calibration.from_folder(tmp_path, SEA)
+        calibration_of(tmp_path, SEA)
 
 
 def test_windows_cover_a_recording():
@@ -165,6 +167,16 @@ def test_what_cannot_be_quantised_is_refused(int8, seeded_graph):
         quantize(model.SerializeToString(), "int8")
 
 
+@pytest.mark.parametrize("precision", ["int8", "fp16"])
+def test_a_small_graph_that_says_it_is_fp32_is_refused(precision, int8):
+    import onnx
+
+    model = onnx.load_model_from_string(int8)
+    write_metadata(model, dataclasses.replace(read_metadata(model, "x"), precision="fp32", calibration=None))
+    with pytest.raises(EdgeL3Error, match=rf"^this graph cannot be made {precision} \(.*\)$"):
+        quantize(model.SerializeToString(), precision)
+
+
 def test_fp16_refuses_weights_out_of_range(seeded_graph):
     import onnx
     from onnx import numpy_helper
@@ -180,7 +192,7 @@ def test_fp16_refuses_weights_out_of_range(seeded_graph):
 @pytest.fixture(scope="module")
 def published(reference):
     path = reference / "published" / "edgel3_sea_ust_audio_emb_64.h5.gz"
-    windows = np.concatenate([w for _, w in read_windows(reference / "audio", SEA, 0.5)])
+    windows = np.concatenate([w for _, w in read_windows(reference / "audio", SEA)])
     return convert_file(path, NETWORKS["sea-64"]), log_mel_images(windows, SEA)
 
 

@@ -16,7 +16,8 @@ from edgel3_onnx import (
     get_output_path,
     process_file,
 )
-from edgel3_onnx.files import Job, Options, embed_files
+from edgel3_onnx.embedding import EmbeddingOptions
+from edgel3_onnx.files import Job, embed_files
 from edgel3_onnx.recordings import decode
 
 # Batches are cut elsewhere than in get_embedding, which may change the last bits of a product.
@@ -90,7 +91,7 @@ def test_provenance(tmp_path, sea64):
     process_file(tmp_path / "a.wav", model=sea64)
     metadata = load(tmp_path / "a.npz")[2]
     assert metadata["variant"] == "sea-64"
-    assert metadata["weights_sha256"] == sea64.info.weights_sha256
+    assert metadata["source_sha256"] == sea64.info.source_sha256
     assert metadata["provider"] == "CPUExecutionProvider"
     assert metadata["precision"] == "fp32" and metadata["resampler"] == "kaiser_best"
     assert metadata["source"] == "a.wav" and metadata["source_bytes"] == (tmp_path / "a.wav").stat().st_size
@@ -115,12 +116,12 @@ def test_files_share_batches_without_mixing(tmp_path, sea64):
         if k == 2:
             (tmp_path / "bad.wav").write_bytes(b"RIFF")
             jobs.append(Job(str(tmp_path / "bad.wav")))
-    finished = list(embed_files(sea64, jobs, Options(batch_size=16)))
+    finished = list(embed_files(sea64, jobs, EmbeddingOptions(batch_size=16)))
     assert finished == jobs and [job.error is None for job in jobs] == [True, True, True, False, True, True, True]
     for job in jobs:
         if job.error is None:
-            (alone,) = embed_files(sea64, [Job(job.path)], Options(batch_size=5))
-            assert_same_embedding(job.embedding, alone.embedding)
+            (alone,) = embed_files(sea64, [Job(job.path)], EmbeddingOptions(batch_size=5))
+            assert_same_embedding(job.embeddings.embedding, alone.embeddings.embedding)
 
 
 @pytest.mark.parametrize(("name", "format", "subtype"), CONTAINERS)

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import re
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ from edgel3_onnx import EdgeL3Error
 from edgel3_onnx.export.convert import graph as graph_module
 from edgel3_onnx.export.convert.compact import constant_arrays
 from edgel3_onnx.export.convert.graph import read_metadata
-from edgel3_onnx.export.convert.h5_to_onnx import convert, decompress, main
+from edgel3_onnx.export.convert.h5_to_onnx import convert, main
+from edgel3_onnx.export.convert.hdf5 import read_weights
+from edgel3_onnx.export.convert.source import decompress
 from edgel3_onnx.frontend import log_mel
 from edgel3_onnx.spec import FRONTENDS, NETWORKS
 from edgel3_onnx.store.registry import variants
@@ -86,12 +89,12 @@ def test_every_published_variant_converts(name, tmp_path):
 
     model = onnx.load_model_from_string(graph)
     onnx.checker.check_model(model, full_check=True)
-    metadata = read_metadata(model)
-    assert metadata["variant"] == name
-    assert metadata["source"] == {"file": variant.file, "sha256": digest}
-    assert metadata["exporter"] == edgel3_onnx.__version__
+    metadata = read_metadata(model, "x")
+    assert metadata.variant == name
+    assert (metadata.source_file, metadata.source_sha256) == (variant.file, digest)
+    assert metadata.exporter == edgel3_onnx.__version__
     kernels = [a for a in constant_arrays(model.graph).values() if a.ndim == 4]
-    assert [k.shape[0] for k in kernels] == list(network.filters) == metadata["filters"]
+    assert [k.shape[0] for k in kernels] == list(network.filters) == metadata.filters
     zeros = sum((k == 0).sum() for k in kernels) / sum(k.size for k in kernels)
     assert zeros == pytest.approx(share, abs=2e-3)
 
@@ -165,7 +168,7 @@ def test_dead_channels_are_removed_without_a_trace(h5, monkeypatch):
 def _filters(graph):
     import onnx
 
-    return read_metadata(onnx.load_model_from_string(graph))["filters"]
+    return read_metadata(onnx.load_model_from_string(graph), "x").filters
 
 
 def test_a_convolution_keeps_a_channel_even_if_all_are_dead():
@@ -246,6 +249,55 @@ def test_weights_of_another_front_end_are_refused_at_the_first_layer(h5):
         convert(h5(network="sparse"), SEA, **NAMES)
 
 
+def _hamming(file):
+    for index in (0, 1):
+        kernels = file["melspectrogram_2"]["melspectrogram_2"][f"w{index}:0"]
+        samples = np.arange(kernels.shape[0])
+        hann, hamming = (a - (1 - a) * np.cos(2 * np.pi * samples / len(samples)) for a in (0.5, 0.54))
+        ratio = np.where(hann > 0, hamming / np.where(hann > 0, hann, 1), 0)
+        kernels[...] = (kernels[()] * ratio.reshape(-1, 1, 1, 1)).astype(np.float32)
+
+
+def _scaled_band(file):
+    bands = file["melspectrogram_2"]["melspectrogram_2"]["w2:0"]
+    bands[:, 20] = bands[:, 20] * 1.001
+
+
+def _one_kernel_value(file):
+    kernels = file["melspectrogram_2"]["melspectrogram_2"]["w1:0"]
+    kernels[517, 0, 0, 300] = kernels[517, 0, 0, 300] + 1e-5
+
+
+@pytest.mark.parametrize(
+    ("edit", "matrix", "least", "most"),
+    [
+        (_hamming, "real DFT kernels", 0.04, 0.08),
+        (_scaled_band, "mel bands", 1e-4, 1e-3),
+        (_one_kernel_value, "imaginary DFT kernels", 0.9e-5, 1.1e-5),
+    ],
+)
+def test_weights_made_for_another_front_end_are_refused_by_how_much_it_differs(h5, edit, matrix, least, most):
+    message = (
+        r"^weights\.h5: layer 1, 'melspectrogram_2' \(front end\): made for another front end: its ([a-zDFT ]+) differ "
+        r"from those of 'sea' by (\S+) of the largest value \(allowed: 1e-06\)$"
+    )
+    with pytest.raises(EdgeL3Error, match=message) as caught:
+        convert(h5(edit), SEA, **NAMES)
+    found, difference = re.match(message, str(caught.value)).groups()
+    assert found == matrix and least <= float(difference) <= most
+
+
+def test_front_ends_of_published_and_synthetic_files_are_this_package_s(reference):
+    files = {
+        "published/edgel3_sea_ust_audio_emb_64.h5.gz": "sea-64",
+        "synthetic/edgel3_sea_ust_audio_emb_128.h5.gz": "sea-128",
+        "synthetic/edgel3_ft_audio_sparsity_95.45.h5.gz": "sparse",
+    }
+    for file, network in files.items():
+        data = decompress((reference / file).read_bytes(), file)
+        assert len(read_weights(data, NETWORKS[network], file).convs) == 8
+
+
 def test_weights_of_another_size_are_refused_at_the_first_layer_that_differs(h5):
     with pytest.raises(EdgeL3Error, match=r"layer 15, 'conv2d_20'.*\(3, 3, 128, 128\) .*found \(3, 3, 128, 64\)"):
         convert(h5(), NETWORKS["sea-128"], **NAMES)
@@ -262,6 +314,111 @@ def test_truncated_hdf5_is_refused(h5, share):
     data = h5()
     with pytest.raises(EdgeL3Error, match=r"^weights.h5: not a readable HDF5 file"):
         convert(data[: int(share * len(data))], SEA, **NAMES)
+
+
+SECRET = b"a file of this machine that is nobody's business" * 200
+
+
+@pytest.fixture
+def secret(tmp_path):
+    path = tmp_path / "secret"
+    path.write_bytes(SECRET)
+    return path
+
+
+def _bias(file):
+    return file["conv2d_14"]["conv2d_14"]
+
+
+def _external_storage(secret):
+    def edit(file):
+        del _bias(file)["w1:0"]
+        _bias(file).create_dataset("w1:0", (32,), np.float32, external=[(str(secret), 0, 128)])
+
+    return edit
+
+
+def _external_link(secret):
+    def edit(file):
+        import h5py
+
+        with h5py.File(secret, "w") as other:
+            other["w"] = np.ones(32, np.float32)
+        del _bias(file)["w1:0"]
+        _bias(file)["w1:0"] = h5py.ExternalLink(str(secret), "w")
+
+    return edit
+
+
+def _external_group(secret):
+    def edit(file):
+        import h5py
+
+        with h5py.File(secret, "w") as other:
+            file.copy(file["conv2d_14"], other, "conv2d_14")
+        del file["conv2d_14"]
+        file["conv2d_14"] = h5py.ExternalLink(str(secret), "conv2d_14")
+
+    return edit
+
+
+def _soft_link(secret):
+    def edit(file):
+        import h5py
+
+        _bias(file).move("w1:0", "elsewhere")
+        _bias(file)["w1:0"] = h5py.SoftLink("elsewhere")
+
+    return edit
+
+
+def _virtual_dataset(secret):
+    def edit(file):
+        import h5py
+
+        with h5py.File(secret, "w") as other:
+            other["w"] = np.ones(32, np.float32)
+        layout = h5py.VirtualLayout((32,), np.float32)
+        layout[:] = h5py.VirtualSource(str(secret), "w", (32,))
+        del _bias(file)["w1:0"]
+        _bias(file).create_virtual_dataset("w1:0", layout)
+
+    return edit
+
+
+def _huge_chunks(secret):
+    def edit(file):
+        del _bias(file)["w1:0"]
+        options = {"maxshape": (None,), "chunks": (1 << 28,), "compression": "gzip"}
+        _bias(file).create_dataset("w1:0", (32,), np.float32, **options)
+
+    return edit
+
+
+def _many_names(secret):
+    def edit(file):
+        import h5py
+
+        file.attrs.create("layer_names", np.full(2000, b"conv2d_14"), dtype=h5py.string_dtype())
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("make_edit", "message"),
+    [
+        (_external_storage, r"layer 3, 'conv2d_14' \(convolution 1\): its weights are in another file"),
+        (_external_link, r"'w1:0' in '/conv2d_14/conv2d_14' is a link elsewhere"),
+        (_external_group, r"'conv2d_14' in '/' is a link elsewhere"),
+        (_soft_link, r"'w1:0' in '/conv2d_14/conv2d_14' is a link elsewhere"),
+        (_virtual_dataset, r"layer 3, 'conv2d_14' \(convolution 1\): its weights are in another file"),
+        (_huge_chunks, r"layer 3, .*: 32 weights are stored in chunks of 268435456"),
+        (_many_names, r"'/' has layer_names of shape \(2000,\)"),
+    ],
+)
+def test_weights_from_outside_the_file_and_bombs_are_refused(h5, secret, make_edit, message):
+    with pytest.raises(EdgeL3Error, match=rf"^weights\.h5: {message}$"):
+        convert(h5(make_edit(secret)), SEA, **NAMES)
 
 
 def test_gzip_is_unpacked_and_other_data_returned_as_they_are():
@@ -291,13 +448,11 @@ def test_command_line_writes_the_graph(h5, tmp_path):
     assert main([str(source), str(output), "--model-type", "sea", "--emb-dim", "64"]) == 0
     import onnx
 
-    metadata = read_metadata(onnx.load(output))
-    assert metadata["variant"] is None
-    assert metadata["source"] == {
-        "file": "own.h5.gz",
-        "sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
-    }
-    assert metadata["frontend"] == json.loads(json.dumps(FRONTENDS["sea"].__dict__))
+    metadata = read_metadata(onnx.load(output), "x")
+    assert metadata.variant is None
+    assert metadata.source_file == "own.h5.gz"
+    assert metadata.source_sha256 == hashlib.sha256(source.read_bytes()).hexdigest()
+    assert metadata.frontend == FRONTENDS["sea"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["made.h5", "out.onnx", "own.h5.gz"]
 
 

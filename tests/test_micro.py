@@ -14,6 +14,7 @@ import pytest
 import soundfile
 
 import micro_golden
+from conftest import posix_only
 from edgel3_onnx import EmbeddingStream, get_embedding, load_embedding_model, load_embedding_model_path
 from edgel3_onnx.export.convert.quantize import quantize
 from parity import least_cosine, relative_error
@@ -89,6 +90,7 @@ def test_nothing_falls_back_to_it(tmp_path, command):
     assert "Cannot get the weights of sparse-ft-95.45" in done.stderr and "--model-type micro" in done.stderr
 
 
+@posix_only
 @pytest.mark.slow
 def test_a_wheel_installs_and_embeds_with_the_network_cut(tmp_path):
     """The wheel is built here; what it depends on is taken from the environment of the tests."""

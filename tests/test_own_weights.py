@@ -1,10 +1,14 @@
 """Weight files of the user's own: converted once, used where they are, refused if they do not fit."""
 
+import gzip
+import os
+
 import onnx
 import pytest
 
 import golden
 from edgel3_onnx import EdgeL3ArgumentError, EdgeL3Error
+from edgel3_onnx.export.convert import check
 from edgel3_onnx.spec import NETWORKS
 from edgel3_onnx.store import weights
 from store import cached_names, metadata
@@ -46,7 +50,7 @@ def test_own_file_of_another_architecture_is_refused(mirror, variant):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (None, r"weights: cannot read .*own\.h5 \(No such file or directory\)"),
+        (None, r"weights: .*own\.h5: cannot be read \(No such file or directory\)"),
         (b"", r"weights: .*own\.h5 is empty"),
         (b"\x89HDF\r\n\x1a\n" + bytes(100), r"own\.h5"),
         (b"\x1f\x8b truncated", r"own\.h5"),
@@ -68,8 +72,49 @@ def test_own_file_of_another_type_or_network_is_refused(tmp_path):
         weights.convert_file(own, "sea-64")
     with pytest.raises(EdgeL3ArgumentError, match=r"network_name must be one of sea-64, .*, got 'sea'"):
         weights.convert_file(own, "sea")
-    with pytest.raises(EdgeL3ArgumentError, match=r"weights: cannot read .* \(Is a directory\)"):
+    with pytest.raises(EdgeL3ArgumentError, match=r"weights: .*: not a regular file but a directory"):
         weights.convert_file(tmp_path, "sea-64")
+
+
+def test_own_graph_is_checked_once_per_content(seeded_graph, tmp_path, monkeypatch):
+    own, copy = tmp_path / "own.onnx", tmp_path / "copy.onnx"
+    own.write_bytes(seeded_graph("sea-64").read_bytes())
+    copy.write_bytes(own.read_bytes())
+    (weights.cache_dir() / "file").touch()
+    with monkeypatch.context() as unwritable:
+        unwritable.setenv("EDGEL3_ONNX_CACHE", str(weights.cache_dir() / "file" / "cache"))
+        assert weights.convert_file(own, "sea-64") == own
+    assert weights.convert_file(own, "sea-64") == own
+    calls = []
+    monkeypatch.setattr(check, "check_file", lambda *arguments: calls.append(arguments) or "fp32")
+    assert weights.convert_file(copy, "sea-64") == copy and calls == []
+    weights.convert_file(copy, "sea-128")  # another network is another question
+    copy.write_bytes(own.read_bytes() + b"\0")
+    weights.convert_file(copy, "sea-64")
+    monkeypatch.setattr(weights, "__version__", "0.0")
+    weights.convert_file(copy, "sea-64")
+    assert len(calls) == 3
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_pipes_and_devices_are_refused_without_reading_them(tmp_path):
+    pipe = tmp_path / "own.h5"
+    os.mkfifo(pipe)
+    with pytest.raises(EdgeL3ArgumentError, match=r"weights: .*own\.h5: not a regular file but a pipe$"):
+        weights.convert_file(pipe, "sea-64")
+    with pytest.raises(EdgeL3ArgumentError, match=r"weights: /dev/zero: not a regular file but a device or socket$"):
+        weights.convert_file("/dev/zero", "sea-64")
+
+
+def test_compression_bomb_and_large_file_are_refused(tmp_path):
+    bomb = tmp_path / "own.h5.gz"
+    bomb.write_bytes(gzip.compress(bytes(257 << 20), 1))
+    with pytest.raises(EdgeL3Error, match=r"own\.h5\.gz: more than the 268435456 bytes allowed when unpacked"):
+        weights.convert_file(bomb, "sea-64")
+    with open(bomb, "wb") as file:
+        file.truncate((256 << 20) + 1)
+    with pytest.raises(EdgeL3ArgumentError, match=r"own\.h5\.gz: more than the 268435456 bytes allowed$"):
+        weights.convert_file(bomb, "sea-64")
 
 
 def test_own_graph_is_used_where_it_is(mirror, variant, tmp_path):

@@ -1,6 +1,7 @@
 """Whatever the chunks, a stream gives what the whole signal gives."""
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import golden
-from edgel3_onnx import EdgeL3ArgumentError, get_embedding, process_file
+from edgel3_onnx import EdgeL3ArgumentError, EdgeL3Error, get_embedding, process_file
+from edgel3_onnx.embedding import EmbeddingOptions
 from edgel3_onnx.spec import FRONTENDS, NETWORKS, RESAMPLERS
 from edgel3_onnx.streaming import EmbeddingStream, WindowStream
 
@@ -64,7 +66,8 @@ def test_windows_do_not_depend_on_chunks(resampler, samples, cuts, hop_length, c
     audio = np.random.default_rng(samples).standard_normal(samples).astype(np.float32)
     if int(samples * (8000 / sr)) < 1:
         return
-    stream = WindowStream(model, sr, hop_length, center, resampler)
+    options = EmbeddingOptions(center, (hop_length + 0.5) / 8000, resampler)
+    stream = WindowStream(model, sr, options)
     found = []
     for chunk in np.split(audio, sorted({cut % (samples + 1) for cut in cuts})):
         found += stream.feed(chunk, batch_size)
@@ -155,3 +158,44 @@ def test_bad_samples_leave_the_stream_as_it_was(sea64):
 def test_wrong_argument(sea64, wrong):
     with pytest.raises(EdgeL3ArgumentError):
         EmbeddingStream(sea64, **{"sr": 8000, **wrong})
+
+
+def test_threads_wait_for_each_other(sea64):
+    """Four threads push the same chunks: whatever their turns, the signal is the same."""
+    chunk = golden.audio(44100, 0.05, 3).astype(np.float32)
+    stream = EmbeddingStream(sea64, 44100, 0.05)
+    with ThreadPoolExecutor(4) as pool:
+        parts = list(pool.map(lambda _: stream.push(chunk), range(80)))
+    parts.sort(key=lambda part: part[1][0] if len(part[1]) else -1)
+    found = tuple(np.concatenate(arrays) for arrays in zip(*parts, stream.flush(), strict=True))
+    assert_same(found, get_embedding(np.tile(chunk, 80), 44100, sea64, hop_size=0.05, verbose=0))
+
+
+def test_a_window_stream_refuses_a_second_call_until_the_first_is_at_its_end():
+    stream = WindowStream(PassThrough(FRONTENDS["sea"]), 8000, EmbeddingOptions())
+    batches = stream.feed(np.ones(16000, np.float32), 1)
+    next(batches)
+    for call in (stream.feed(np.ones(10), 1), stream.finish(1)):
+        with pytest.raises(EdgeL3Error, match="in use"), ThreadPoolExecutor(1) as pool:
+            pool.submit(list, call).result()
+    rest = [*batches, *stream.feed(np.ones(800, np.float32), 1)]
+    assert len(rest) == 16
+
+
+def test_nothing_follows_the_end(sea64):
+    for audio in (golden.audio(8000, 2, 2), np.zeros(0)):
+        stream = EmbeddingStream(sea64, 8000)
+        stream.push(audio)
+        stream.flush()
+        for call in (lambda stream=stream: stream.push(np.ones(9)), stream.flush):
+            with pytest.raises(EdgeL3Error, match="make a new one"):
+                call()
+
+
+def test_a_signal_that_is_too_short_to_end_may_go_on(sea64):
+    stream = EmbeddingStream(sea64, 44100)
+    stream.push(np.ones(3))
+    with pytest.raises(EdgeL3ArgumentError, match="too short"):
+        stream.flush()
+    stream.push(np.ones(3))
+    assert stream.flush()[0].shape == (1, 64)

@@ -7,7 +7,8 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from edgel3_onnx.export.convert.h5_to_onnx import convert, decompress
+from edgel3_onnx.export.convert.h5_to_onnx import convert
+from edgel3_onnx.export.convert.source import decompress
 from edgel3_onnx.spec import NETWORKS
 
 VARIANT = "sea-64"

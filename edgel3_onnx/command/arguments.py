@@ -2,16 +2,20 @@
 
 import argparse
 import math
+import shlex
+import subprocess
+import sys
 from collections.abc import Sequence
+from typing import Any
 
 from edgel3_onnx.metadata import PRECISIONS
 from edgel3_onnx.outputs.arrays import FORMATS
+from edgel3_onnx.recordings.linear import PCM_FORMATS
 from edgel3_onnx.spec import RESAMPLERS
 from edgel3_onnx.store.registry import MODEL_TYPES
 from edgel3_onnx.version import __version__
 
 PROGRAM = "edgel3-onnx"
-PCM_NAMES = ("s16le", "f32le")
 
 _DESCRIPTION = """\
 Embed audio with EdgeL3 (sparse) or SEA models through ONNX Runtime: one vector per window of one second."""
@@ -25,7 +29,28 @@ examples:
   arecord -f S16_LE -r 16000 | edgel3-onnx - --model-type sea --emb-dim 64
       prints one JSON line per window while the audio arrives
 
-exit status: 0 all done, 1 some failed, 2 wrong usage, 130 or 143 stopped by Ctrl-C or SIGTERM"""
+exit status: 0 all done, 1 some failed, 2 wrong usage, 130 or 143 stopped by Ctrl-C or SIGTERM,
+255 only directories without recordings"""
+
+
+# What has an effect besides --quiet, by what the command is asked to do.
+_MODEL = {"model_type", "emb_dim", "retrain_type", "model_sparsity", "weights", "precision"}
+_MODEL |= {"provider", "provider_option", "num_threads"}
+_WINDOWS = {"hop_size", "no_centering", "resampler", "rate", "pcm", "strict"}
+_EFFECTIVE = {
+    "files": _MODEL
+    | _WINDOWS
+    | {"output_dir", "suffix", "format", "recursive", "existing", "dry_run", "report", "batch_size", "jobs"},
+    "a parquet dataset": _MODEL
+    | _WINDOWS
+    | {"output_dir", "format", "recursive", "existing", "dry_run", "report", "batch_size", "jobs"},
+    "standard input": _MODEL | _WINDOWS,
+    "standard input as one file": _MODEL | _WINDOWS | {"format", "output_dir", "suffix"},
+    "--list-models": {"list_models"},
+    "--doctor": {"doctor"},
+    "--fetch": {"fetch", "precision"},
+    "--inspect": {"inspect"},
+}
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -37,13 +62,11 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--list-models, --fetch, --doctor and --inspect each go alone, without inputs")
     if not any(actions) and not args.inputs:
         parser.error("give files or directories to embed, or - for standard input")
-    if "-" in args.inputs:
-        if len(args.inputs) > 1:
-            parser.error("- (standard input) goes alone")
-        if args.format == "parquet":
-            parser.error("standard input is saved as npz or npy, not as parquet")
-    elif args.rate is not None or args.pcm is not None:
-        parser.error("--rate and --pcm describe standard input: give - as the input")
+    if "-" in args.inputs and len(args.inputs) > 1:
+        parser.error("- (standard input) goes alone")
+    if args.inputs == ["-"] and args.format == "parquet":
+        parser.error("standard input is saved as npz or npy, not as parquet")
+    _refuse_without_effect(parser, args)
     if args.pcm is not None and args.rate is None:
         parser.error("--pcm needs --rate")
     if args.format == "parquet" and args.output_dir is None:
@@ -51,14 +74,65 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
+def _refuse_without_effect(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    mode = _mode(args)
+    for action in parser._actions:
+        given = getattr(args, action.dest, action.default) != action.default
+        if given and action.option_strings and action.dest not in _EFFECTIVE[mode] | {"quiet"}:
+            flag = next(name for name in action.option_strings if name.startswith("--"))
+            if mode == "standard input" and action.dest in _EFFECTIVE["standard input as one file"]:
+                parser.error(f"{flag} has no effect with lines on standard output: add --format npz or npy")
+            parser.error(f"{flag} has no effect with {mode}")
+
+
+def _mode(args: argparse.Namespace) -> str:
+    if args.list_models:
+        return "--list-models"
+    if args.doctor:
+        return "--doctor"
+    if args.fetch:
+        return "--fetch"
+    if args.inspect is not None:
+        return "--inspect"
+    if args.inputs == ["-"]:
+        return "standard input" if args.format is None else "standard input as one file"
+    return "a parquet dataset" if args.format == "parquet" else "files"
+
+
+class _Parser(argparse.ArgumentParser):
+    def _get_option_tuples(self, option_string: str) -> list[Any]:
+        """What an abbreviation may stand for: two names of one option make it no less clear."""
+        found = {id(match[0]): match for match in reversed(super()._get_option_tuples(option_string))}
+        return list(found.values())
+
+
+def with_packaged_model(argv: Sequence[str]) -> str:
+    """The command line of ``argv`` for the model that comes with the package, to be copied into a shell.
+
+    An option that chooses a model and was abbreviated stays; the one at the end overrides it.
+    """
+    chosen = {"model_type", "emb_dim", "retrain_type", "model_sparsity"}
+    options = {name: action.dest for action in _parser()._actions for name in action.option_strings}
+    kept: list[str] = []
+    words = iter(argv)
+    for word in words:
+        name, has_value, _ = word.partition("=")
+        if options.get(name) not in chosen:
+            kept.append(word)
+        elif not has_value:
+            next(words, None)
+    at = kept.index("--") if "--" in kept else len(kept)
+    join = subprocess.list2cmdline if sys.platform == "win32" else shlex.join
+    return join([PROGRAM, *kept[:at], "--model-type", "micro", *kept[at:]])
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=PROGRAM,
         usage="%(prog)s INPUT... [--output DIR] [--model-type TYPE] [options]",
         description=_DESCRIPTION,
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
         add_help=False,
     )
     parser.add_argument(
@@ -68,15 +142,20 @@ def _parser() -> argparse.ArgumentParser:
     _add_embedding(parser.add_argument_group("embedding"))
     _add_output(parser.add_argument_group("output"))
     _add_running(parser.add_argument_group("running"))
-    _add_live(parser.add_argument_group("standard input (INPUT is -)"))
+    _add_reading(parser.add_argument_group("reading"))
     _add_information(parser.add_argument_group("information, in place of inputs"))
     return parser
 
 
 def _add_model(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--model-type", choices=MODEL_TYPES, default="sparse", help="default: %(default)s")
+    group.add_argument("--model-type", "-mtype", choices=MODEL_TYPES, default="sparse", help="default: %(default)s")
     group.add_argument(
-        "--emb-dim", metavar="N", type=int, default=128, help="values of a sea embedding: 512, 256, 128 (default), 64"
+        "--emb-dim",
+        "-e",
+        metavar="N",
+        type=int,
+        default=128,
+        help="values of a sea embedding: 512, 256, 128 (default), 64",
     )
     group.add_argument(
         "--retrain-type",
@@ -99,13 +178,12 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
 
 def _add_embedding(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        "--hop-size", "-t", metavar="S", type=_positive, default=0.1, help="seconds between windows (default: 0.1)"
+        "--hop-size", "-t", metavar="S", type=positive_float, default=0.1, help="seconds between windows (default: 0.1)"
     )
     group.add_argument(
         "--no-centering",
         "-n",
-        dest="center",
-        action="store_false",
+        action="store_true",
         help="let a timestamp be the start of its window instead of its centre",
     )
     group.add_argument(
@@ -169,15 +247,26 @@ def _add_running(group: argparse._ArgumentGroup) -> None:
         default=[],
         help="option of the ONNX Runtime execution provider; may be repeated",
     )
-    group.add_argument("--batch-size", metavar="N", type=_count, help="windows per run (default: the model's choice)")
-    group.add_argument("--threads", metavar="N", type=_count, help="CPU threads per job (default: all CPUs)")
-    group.add_argument("--jobs", "-j", metavar="N", type=_count, default=1, help="processes (default: 1)")
+    group.add_argument(
+        "--batch-size", metavar="N", type=positive_int, help="windows per run (default: the model's choice)"
+    )
+    group.add_argument(
+        "--threads", dest="num_threads", metavar="N", type=positive_int, help="CPU threads per job (default: all CPUs)"
+    )
+    group.add_argument("--jobs", "-j", metavar="N", type=positive_int, default=1, help="processes (default: 1)")
     group.add_argument("--quiet", "-q", action="store_true", help="print errors only")
 
 
-def _add_live(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--rate", metavar="HZ", type=_positive, help="the input is raw mono PCM at this rate, not WAV")
-    group.add_argument("--pcm", choices=PCM_NAMES, help="samples of raw PCM (default: s16le)")
+def _add_reading(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--strict",
+        action="store_true",
+        help="make it an error if something of a recording is lost or had to be guessed",
+    )
+    group.add_argument(
+        "--rate", metavar="HZ", type=positive_float, help="what has no header is raw mono PCM at this rate"
+    )
+    group.add_argument("--pcm", choices=tuple(PCM_FORMATS), help="samples of raw PCM (default: s16le)")
 
 
 def _add_information(group: argparse._ArgumentGroup) -> None:
@@ -189,20 +278,26 @@ def _add_information(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--inspect", metavar="FILE", help="how an output was made")
 
 
-def _positive(text: str) -> float:
+def positive_float(value: object) -> float:
+    """``value``, a number above 0 or the text of one, as a float. argparse.ArgumentTypeError if it is not."""
     try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"a positive number is needed, got {text!r}")
-    return value
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"a positive number is needed, got {value!r}")
+    return number
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"a positive whole number is needed, got {text!r}")
-    return int(text)
+def positive_int(value: object) -> int:
+    """``value``, a whole number above 0 or the text of one, as an int. argparse.ArgumentTypeError if it is not."""
+    try:
+        number = positive_float(value)
+    except argparse.ArgumentTypeError:
+        number = 0.5
+    if not number.is_integer():
+        raise argparse.ArgumentTypeError(f"a positive whole number is needed, got {value!r}")
+    return int(number)
 
 
 def _key_value(text: str) -> tuple[str, str]:

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 
 from edgel3_onnx.exceptions import EdgeL3ArgumentError
 from edgel3_onnx.files import get_output_path
-from edgel3_onnx.recordings.decode import AV_SUFFIXES, SNDFILE_SUFFIXES, has_av
+from edgel3_onnx.recordings.decode import AV_SUFFIXES, HEADERLESS_SUFFIXES, SNDFILE_SUFFIXES
+from edgel3_onnx.recordings.pyav import has_av
 
 _SHOWN = 5  # collisions that an error message lists
+_OURS = frozenset((".npz", ".npy", ".parquet", ".jsonl"))  # what a run writes
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ def plan_run(
     suffix: str | None = None,
     format: str = "npz",
     recursive: bool = False,
+    headerless: bool = False,
 ) -> Plan:
     """Find the files to work on and name their outputs.
 
@@ -47,7 +50,9 @@ def plan_run(
         Inputs that are files go directly into it; what is below an input directory keeps its sub-folder. None:
         outputs go beside the inputs.
     recursive : bool
-        Take sub-folders too.
+        Take sub-folders too, but those whose names begin with a dot.
+    headerless : bool
+        Take files with a suffix of raw PCM too.
 
     Raises
     ------
@@ -56,11 +61,10 @@ def plan_run(
     """
     plan = Plan()
     seen: set[str] = set()
-    linked: list[str] = []
-    need_av: list[str] = []
+    left_out = _LeftOut()
     for item in [os.fspath(item) for item in inputs]:
         if os.path.isdir(item):
-            found = list(_walk(item, recursive, linked, need_av))
+            found = list(_walk(item, recursive, headerless, left_out))
             if not found:
                 found = [(item, "", "has no recordings" + ("" if recursive else " (sub-folders need --recursive)"))]
         else:
@@ -75,19 +79,31 @@ def plan_run(
                 folder = None if output_dir is None else os.path.join(output_dir, sub_folder)
                 output = get_output_path(path, f"{suffix or ''}.{format}", folder)
             plan.tasks.append(Task(path, output, problem))
-    if linked:
-        plan.notes.append(f"{len(linked)} links to directories are not followed ({_some(linked)}); name them as inputs")
-    if need_av:
-        plan.notes.append(
-            f"{len(need_av)} files are left out ({_some(need_av)}): they need PyAV, pip install 'edgel3-onnx[av]'"
-        )
+    plan.notes += left_out.notes()
     _check_outputs(plan.tasks, seen)
     return plan
 
 
-def _walk(folder: str, recursive: bool, linked: list[str], need_av: list[str]) -> Iterator[tuple[str, str, str | None]]:
+@dataclass
+class _LeftOut:
+    """What is in directories and not taken."""
+
+    linked: list[str] = field(default_factory=list)
+    need_av: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+
+    def notes(self) -> Iterator[str]:
+        if self.linked:
+            yield f"{_count(self.linked, 'link')} not followed: they lead to directories; name those as inputs"
+        if self.need_av:
+            yield f"{_count(self.need_av, 'file')} left out: they need PyAV, pip install 'edgel3-onnx[av]'"
+        if self.unknown:
+            yield f"{_count(self.unknown, 'file')} left out: no suffix of audio (files named one by one are tried)"
+
+
+def _walk(folder: str, recursive: bool, headerless: bool, left_out: _LeftOut) -> Iterator[tuple[str, str, str | None]]:
     """Path, sub-folder below the input, and problem of each file to try in ``folder``, sorted."""
-    suffixes = SNDFILE_SUFFIXES | AV_SUFFIXES if has_av() else SNDFILE_SUFFIXES
+    suffixes = SNDFILE_SUFFIXES | (AV_SUFFIXES if has_av() else set()) | (HEADERLESS_SUFFIXES if headerless else set())
     waiting = [""]
     while waiting:
         sub_folder = waiting.pop()
@@ -105,13 +121,19 @@ def _walk(folder: str, recursive: bool, linked: list[str], need_av: list[str]) -
             is_directory = os.path.isdir(entry.path) if linked_here else entry.is_dir()
             if is_directory and recursive:
                 if linked_here:
-                    linked.append(entry.path)
-                else:
+                    left_out.linked.append(entry.path)
+                elif not entry.name.startswith("."):  # such as .Trashes on a memory card
                     below.append(os.path.join(sub_folder, entry.name))
+            elif entry.name.startswith("._"):  # what macOS writes beside a file on a disk of another system
+                continue
             elif extension in suffixes:
                 yield entry.path, sub_folder, None
-            elif extension in AV_SUFFIXES and not is_directory:
-                need_av.append(entry.path)
+            elif is_directory:
+                continue
+            elif extension in AV_SUFFIXES:
+                left_out.need_av.append(entry.path)
+            elif extension not in _OURS and not entry.name.startswith("."):
+                left_out.unknown.append(entry.path)
         waiting += reversed(below)
 
 
@@ -130,6 +152,10 @@ def _check_outputs(tasks: Sequence[Task], inputs: set[str]) -> None:
     for output in sources:
         if output in inputs:
             raise EdgeL3ArgumentError(f"the output {display(output)} is one of the inputs; nothing was done")
+
+
+def _count(paths: Sequence[str], noun: str) -> str:
+    return f"{len(paths)} {noun}{' is' if len(paths) == 1 else 's are'} ({_some(paths)})"
 
 
 def _some(paths: Sequence[str]) -> str:

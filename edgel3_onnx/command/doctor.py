@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from edgel3_onnx import frontend
+from edgel3_onnx.command.arguments import PROGRAM
 from edgel3_onnx.cpu import available_cpus
 from edgel3_onnx.engines.graph import Layer, Network
 from edgel3_onnx.engines.native import NativeEngine
 from edgel3_onnx.engines.session import NATIVE, PROVIDERS, installed_providers, open_engine
-from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error
+from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error, WeightsUnavailableError
 from edgel3_onnx.store import weights as store
 from edgel3_onnx.store.registry import Variant, variants
 from edgel3_onnx.version import __version__
@@ -70,10 +71,13 @@ def fetch(variant_ids: list[str], precision: str = "fp32", verbose: bool = True)
     failed = 0
     for name in wanted:
         try:
-            path = store.embedding_model_path(known[name], precision=precision)
+            path = store.embedding_model_path(known[name], precision=precision, verbose=verbose)
         except EdgeL3Error as error:
             failed = 1
-            print(f"edgel3-onnx: {error}", file=sys.stderr)
+            message = str(error)
+            if isinstance(error, WeightsUnavailableError):
+                message = error.explain(f"{PROGRAM} FILE --model-type micro")
+            print(f"{PROGRAM}: error: {message}", file=sys.stderr)
         else:
             if verbose:
                 print(f"{name}: {path}")
@@ -81,7 +85,7 @@ def fetch(variant_ids: list[str], precision: str = "fp32", verbose: bool = True)
 
 
 def _row(variant: Variant) -> tuple[str, str, str, str]:
-    path = store.cached_path(variant)
+    path = _at_hand(variant)
     state = "not cached" if path is None else f"{path.stat().st_size / 1e6:.1f} MB at {path}"
     return variant.id, str(variant.embedding_dim), f"{variant.spec.sample_rate} Hz", state
 
@@ -117,16 +121,18 @@ def _onnxruntime() -> list[str]:
 def _providers() -> list[str]:
     """One line per provider that this ONNX Runtime was built with: does a graph of one addition really run on it?"""
     lines = []
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "probe.onnx")
-        path.write_bytes(_PROBE)
-        for name in installed_providers():
-            try:
+    for name in installed_providers():
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder, "probe.onnx")
+                path.write_bytes(_PROBE)
                 result = open_engine(path, name).run(np.ones((1, 1, 1, 1), np.float32))
-                works = "loads" if result.item() == 2 else f"gives wrong numbers: 1 + 1 = {result.item()}"
-            except EdgeL3Error as error:
-                works = f"does not load: {error}"
-            lines.append(f"provider {name} ({PROVIDERS[name].onnxruntime_name}): {works}")
+            works = "loads" if result.item() == 2 else f"gives wrong numbers: 1 + 1 = {result.item()}"
+        except EdgeL3Error as error:
+            works = f"does not load: {error}"
+        except OSError as error:
+            works = f"not tried: {error}"
+        lines.append(f"provider {name} ({PROVIDERS[name].onnxruntime_name}): {works}")
     missing = [name for name in PROVIDERS if name not in installed_providers()]
     return [*lines, _native(), f"providers not installed: {', '.join(missing)}"]
 
@@ -144,8 +150,19 @@ def _native() -> str:
 
 
 def _cache() -> list[str]:
-    at_hand = [variant.id for variant in variants().values() if store.cached_path(variant) is not None]
-    return [f"cache: {store.cache_dir()}", f"graphs at hand: {', '.join(at_hand) or 'none'}"]
+    at_hand = [variant.id for variant in variants().values() if _at_hand(variant) is not None]
+    try:
+        place = str(store.cache_dir())
+    except EdgeL3Error as error:
+        place = f"none: {error}"
+    return [f"cache: {place}", f"graphs at hand: {', '.join(at_hand) or 'none'}"]
+
+
+def _at_hand(variant: Variant) -> Path | None:
+    try:
+        return store.cached_path(variant)
+    except EdgeL3Error:  # there is no place for a cache
+        return None
 
 
 # A graph of one Add node, y = x + x with x float32 (1, 1, 1, 1), opset 17: kept as bytes so that onnx is not needed.

@@ -23,7 +23,10 @@ class _Pending:
 
 @contextmanager
 def raising_on_signals() -> Iterator[None]:
-    """Raise Interrupted on the first SIGINT or SIGTERM; ignore further ones while that unwinds."""
+    """Raise Interrupted on the first SIGINT or SIGTERM; ignore further ones while that unwinds.
+
+    A signal that whoever started this process had it ignore, as nohup and shells do, stays ignored.
+    """
 
     def handle(signum: int, frame: FrameType | None) -> None:
         for each in (signal.SIGINT, signal.SIGTERM):
@@ -33,12 +36,14 @@ def raising_on_signals() -> Iterator[None]:
         else:
             raise Interrupted(signum)
 
-    before = {signum: signal.signal(signum, handle) for signum in (signal.SIGINT, signal.SIGTERM)}
+    heeded = [each for each in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(each) is not signal.SIG_IGN]
+    before = {signum: signal.signal(signum, handle) for signum in heeded}
     try:
         yield
     finally:
         for signum, handler in before.items():
-            signal.signal(signum, handler)
+            if handler is not None:  # else it was none of Python's, and cannot be put back
+                signal.signal(signum, handler)
 
 
 @contextmanager

@@ -2,36 +2,21 @@
 
 import os
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from edgel3_onnx.atomic import remove_abandoned
 from edgel3_onnx.command.corpus import Plan, Task
+from edgel3_onnx.embedding import EmbeddingOptions
 from edgel3_onnx.exceptions import EdgeL3Error
-from edgel3_onnx.files import Job, Options, embed_files, provenance, source_identity
-from edgel3_onnx.models import EmbeddingModel, load_embedding_model
-from edgel3_onnx.outputs import dataset
-from edgel3_onnx.outputs.arrays import WRITERS, Metadata, is_current, is_same
-
-
-@dataclass(frozen=True)
-class ModelOptions:
-    """The arguments of :func:`edgel3_onnx.load_embedding_model`, which each process calls for itself."""
-
-    model_type: str = "sparse"
-    emb_dim: int = 128
-    retrain_type: str = "ft"
-    sparsity: float = 95.45
-    provider: str = "cpu"
-    num_threads: int | None = None
-    weights: str | os.PathLike[str] | None = None
-    precision: str = "fp32"
-    provider_options: Mapping[str, str] | None = None
-    verbose: bool = True
-
-    def load(self) -> EmbeddingModel:
-        return load_embedding_model(**asdict(self))
+from edgel3_onnx.files import Job, embed_files
+from edgel3_onnx.models import EmbeddingModel, ModelOptions
+from edgel3_onnx.outputs import dataset, record
+from edgel3_onnx.outputs.arrays import WRITERS, is_current
+from edgel3_onnx.outputs.record import Metadata
+from edgel3_onnx.recordings.decode import ReadingOptions
+from edgel3_onnx.recordings.findings import Findings
 
 
 @dataclass(frozen=True)
@@ -39,10 +24,12 @@ class RunOptions:
     """What a run does with its files."""
 
     model: ModelOptions
-    embedding: Options
+    embedding: EmbeddingOptions
+    reading: ReadingOptions = field(default_factory=ReadingOptions)
     format: str = "npz"
     dataset: str = ""  # directory, of the format parquet
     skip_existing: bool = False
+    replaced_parts: tuple[str, ...] = ()  # of the dataset, which go when the first new one is whole
 
 
 @dataclass
@@ -50,12 +37,29 @@ class Record:
     """What became of one input."""
 
     path: str
+    absolute_path: str  # the same however the path was typed
     output: str | None
     status: str  # "done", "skipped" or "failed"; "planned" in a dry run
     reason: str | None = None
     windows: int = 0
     seconds: float = 0.0  # of audio
     warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # what is odd about the recording and does no harm
+    complete: bool = True  # whether all of the recording was there
+    announced_seconds: float | None = None
+    lost_seconds: float = 0.0
+    holes: list[tuple[float, float]] = field(default_factory=list)  # (start, length) in seconds
+    decoder: str | None = None
+
+    @classmethod
+    def of(cls, task: Task, status: str, reason: str | None = None, warnings: list[str] | None = None) -> "Record":
+        return cls(task.path, dataset.key(task.path), task.output, status, reason, warnings=warnings or [])
+
+    def add(self, findings: Findings) -> None:
+        """Take over what decoding found out."""
+        self.notes, self.holes = list(findings.notes), list(findings.holes)
+        self.complete, self.decoder = findings.complete, findings.decoder
+        self.announced_seconds, self.lost_seconds = findings.announced_seconds, findings.lost_seconds
 
 
 class Sink(Protocol):
@@ -88,9 +92,9 @@ class FileSink:
         return task.output is not None and is_current(task.output, wanted), None
 
     def save(self, record: Record, job: Job, metadata: Metadata) -> Iterator[Record]:
-        assert record.output is not None and job.embedding is not None and job.timestamps is not None
+        assert record.output is not None and job.embeddings is not None
         try:
-            self._write(record.output, job.embedding, job.timestamps, metadata)
+            self._write(record.output, job.embeddings, metadata)
         except EdgeL3Error as error:
             record.status, record.reason = "failed", str(error)
         yield record
@@ -105,24 +109,19 @@ class FileSink:
 class DatasetSink:
     """All inputs in the parts of one dataset; a record is final when its part is."""
 
-    def __init__(self, model: EmbeddingModel, options: RunOptions) -> None:
-        self._existing = dataset.finished_sources(options.dataset) if options.skip_existing else {}
-        self._writer = dataset.DatasetWriter(options.dataset, model.embedding_dim)
+    def __init__(self, model: EmbeddingModel, options: RunOptions, common: Metadata) -> None:
+        self._finished = dataset.FinishedSources(options.dataset, common) if options.skip_existing else None
+        self._writer = dataset.DatasetWriter(options.dataset, model.embedding_dim, options.replaced_parts)
         self._held: list[Record] = []
 
     def look_up(self, task: Task, wanted: Metadata) -> tuple[bool, str | None]:
-        existing = self._existing.get(dataset.path_text(task.path))
-        if existing is None:
-            return False, None
-        if is_same(existing, wanted):
-            return True, None
-        return True, "is in the dataset already, made from another file, model or options (see --overwrite)"
+        return (False, None) if self._finished is None else self._finished.look_up(task.path, wanted)
 
     def save(self, record: Record, job: Job, metadata: Metadata) -> Iterator[Record]:
-        assert job.embedding is not None and job.timestamps is not None
+        assert job.embeddings is not None
         self._held.append(record)
         try:
-            on_disk = self._writer.add(record.path, job.embedding, job.timestamps, metadata)
+            on_disk = self._writer.add(record.path, job.embeddings, metadata)
         except EdgeL3Error as error:
             yield from self._fail(error)
         else:
@@ -141,8 +140,8 @@ class DatasetSink:
         self._writer.abandon()
 
     def _fail(self, error: EdgeL3Error) -> Iterator[Record]:
-        for record in self._held:
-            record.status, record.reason = "failed", str(error)
+        for held in self._held:
+            held.status, held.reason = "failed", str(error)
         return self._release()
 
     def _release(self) -> Iterator[Record]:
@@ -151,9 +150,16 @@ class DatasetSink:
 
 
 def work(
-    model: EmbeddingModel, tasks: Iterable[Task], options: RunOptions, *, show_progress: bool = False
+    model: EmbeddingModel,
+    tasks: Iterable[Task],
+    options: RunOptions,
+    *,
+    show_progress: bool = False,
+    on_embedded: Callable[[Task], None] = lambda task: None,
 ) -> Generator[Record, None, None]:
     """Embed and save the files of ``tasks``.
+
+    ``on_embedded`` is called for each task that has been decoded and embedded, or failed, before it is saved.
 
     Yields
     ------
@@ -163,33 +169,35 @@ def work(
     Raises
     ------
     EdgeL3Error
-        If a dataset that the run would continue is damaged.
+        If a dataset that the run would continue is damaged, or was made otherwise.
     """
-    common = provenance(model, options.embedding)
-    sink = _open_sink(model, options)
+    common = {**record.manner(model, options.embedding), **options.reading.wanted()}
+    sink = _open_sink(model, options, common)
     started: deque[tuple[Task, Metadata]] = deque()  # filled by the thread that reads ahead
 
     def jobs() -> Iterator[Job]:
         for task in tasks:
-            metadata = {**common, **source_identity(task.path)}
+            metadata = {**common, **record.source(task.path)}
             job = Job(task.path)
             job.skip, job.error = _look_up(task, metadata, sink, options)
             started.append((task, metadata))
             yield job
 
     try:
-        for job in embed_files(model, jobs(), options.embedding, show_progress=show_progress):
+        for job in embed_files(model, jobs(), options.embedding, options.reading, show_progress=show_progress):
             task, metadata = started.popleft()
-            record = Record(task.path, task.output, "done", warnings=job.warnings)
+            on_embedded(task)
+            result = Record.of(task, "done", warnings=job.warnings)
             if job.error is not None:
-                record.status, record.reason = "failed", job.error
-            elif job.embedding is None:
-                record.status = "skipped"
+                result.status, result.reason = "failed", job.error
+            elif job.embeddings is None:
+                result.status = "skipped"
             else:
-                record.windows, record.seconds = len(job.embedding), job.seconds
-                yield from sink.save(record, job, {**metadata, **job.metadata()})
+                result.windows, result.seconds = len(job.embeddings.embedding), job.seconds
+                result.add(job.findings)
+                yield from sink.save(result, job, {**metadata, **job.metadata()})
                 continue
-            yield record
+            yield result
         yield from sink.close()
     finally:
         sink.abandon()
@@ -200,28 +208,31 @@ def rehearse(tasks: Iterable[Task], options: RunOptions) -> Generator[Record, No
     sink, common = None, {}
     if options.skip_existing:
         model = options.model.load()
-        sink, common = _open_sink(model, options), provenance(model, options.embedding)
+        common = {**record.manner(model, options.embedding), **options.reading.wanted()}
+        sink = _open_sink(model, options, common)
     for task in tasks:
-        skip, error = _look_up(task, {**common, **source_identity(task.path)}, sink, options)
+        skip, error = _look_up(task, {**common, **record.source(task.path)}, sink, options)
         status = "failed" if error is not None else "skipped" if skip else "planned"
-        yield Record(task.path, task.output, status, error)
+        yield Record.of(task, status, error)
 
 
-def prepare(plan: Plan, options: RunOptions, *, replace: bool) -> None:
-    """Make the place ready for a run: remove what killed runs left there, and a dataset that is to be replaced.
+def prepare(plan: Plan, options: RunOptions, *, replacing: bool) -> RunOptions:
+    """Make the place ready for a run: remove what killed runs left there, and find the parts that it replaces.
 
     Raises
     ------
     EdgeL3Error
-        If the directory of a dataset has parts, and these are neither to be replaced nor to be continued.
+        If the directory of a dataset has parts that are neither to be replaced nor to be continued, or parts of
+        another program.
     """
     folders = {os.path.dirname(task.output) for task in plan.tasks if task.output is not None}
     if options.format == "parquet":
         folders.add(options.dataset)
         existing = dataset.parts(options.dataset)
-        if existing and replace:
-            for part in existing:
-                part.unlink()
+        for part in existing:
+            dataset.read_sources(part)  # which refuses what is not ours
+        if existing and replacing:
+            options = replace(options, replaced_parts=tuple(existing))
         elif existing and not options.skip_existing:
             raise EdgeL3Error(
                 f"{options.dataset} holds a dataset already: go on with it by --skip-existing, replace it by "
@@ -229,10 +240,11 @@ def prepare(plan: Plan, options: RunOptions, *, replace: bool) -> None:
             )
     for folder in folders:
         remove_abandoned(folder)
+    return options
 
 
-def _open_sink(model: EmbeddingModel, options: RunOptions) -> Sink:
-    return DatasetSink(model, options) if options.format == "parquet" else FileSink(options)
+def _open_sink(model: EmbeddingModel, options: RunOptions, common: Metadata) -> Sink:
+    return DatasetSink(model, options, common) if options.format == "parquet" else FileSink(options)
 
 
 def _look_up(task: Task, wanted: Metadata, sink: Sink | None, options: RunOptions) -> tuple[bool, str | None]:

@@ -57,6 +57,7 @@ PROVIDERS = {
         Provider("webgpu", "WebGpuExecutionProvider", "onnxruntime-webgpu (in place of onnxruntime)"),
     )
 }
+_ONNXRUNTIME_NAMES = {provider.onnxruntime_name.lower(): name for name, provider in PROVIDERS.items()}
 NATIVE = "native"  # this package's own engine
 ALIASES = {"sparse": NATIVE}  # the name of when it ran the pruned networks alone
 PROVIDER_NAMES = (*PROVIDERS, NATIVE, *ALIASES, "auto")
@@ -112,13 +113,12 @@ def check_provider(provider: str) -> tuple[str, dict[str, str]]:
         CPU, is given one.
     """
     name, colon, device = str(provider).lower().partition(":")
+    name = _ONNXRUNTIME_NAMES.get(name, name)
     if name not in PROVIDER_NAMES:
         raise EdgeL3ArgumentError(f"provider must be one of {', '.join(PROVIDER_NAMES)}, got {provider!r}")
     if colon and not device.isdecimal():
         raise EdgeL3ArgumentError(f"the device after the colon must be a number, got provider {provider!r}")
-    if name in ALIASES:
-        logger.info("provider %s is another name of %s", name, ALIASES[name])
-        name = ALIASES[name]
+    name = ALIASES.get(name, name)
     if colon and name == NATIVE:
         raise EdgeL3ArgumentError(f"the native engine runs on the CPU and takes no device, got provider {provider!r}")
     return name, {"device_id": device} if colon else {}
@@ -163,6 +163,8 @@ def open_engine(
     """
     name, device = check_provider(provider)
     options = {**device, **(provider_options or {})}
+    if provider.lower() in ALIASES:
+        logger.info("provider %s is another name of %s", provider.lower(), name)
     if name == NATIVE:
         if options:
             raise EdgeL3ArgumentError(f"the native engine has no provider_options, got {options}")

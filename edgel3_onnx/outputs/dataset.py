@@ -4,17 +4,20 @@ import json
 import os
 import time
 import uuid
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgel3_onnx.atomic import PartialFile, cannot_be_written
+from edgel3_onnx.embedding import Embeddings
 from edgel3_onnx.exceptions import EdgeL3Error
-from edgel3_onnx.outputs.arrays import Metadata
+from edgel3_onnx.outputs.arrays import reading
+from edgel3_onnx.outputs.record import MANNER, SOURCE, Metadata, first_difference
 
+MAGIC = b"PAR1"
 _KEY = b"edgel3_onnx"  # of a part's metadata; its value is a JSON list, one record per recording
 _GROUP_ROWS = 16384  # rows of a row group, about
 _PART_ROWS = 262144  # rows after which a part is finished
@@ -24,16 +27,26 @@ _PART_SECONDS = 60.0  # and the time after which it is: a killed run loses no mo
 class DatasetWriter:
     """Adds recordings to a dataset directory, in parts that appear there when they are whole.
 
-    Columns: ``path`` string, ``timestamp`` float64 (seconds), ``embedding`` fixed-size list of float32.
+    Columns: ``path`` string, ``timestamp`` float64 (seconds), ``start_sample`` int64 (at the model's rate),
+    ``embedding`` fixed-size list of float32.
+
+    Parameters
+    ----------
+    folder : str
+    embedding_dim : int
+    replaces : list of str
+        Parts that are removed when the first new one is whole, and not before.
     """
 
-    def __init__(self, folder: str, embedding_dim: int) -> None:
+    def __init__(self, folder: str, embedding_dim: int, replaces: Sequence[str] = ()) -> None:
         pyarrow = import_pyarrow()
         self._folder = folder
+        self._replaces = replaces
         self._schema = pyarrow.schema(
             [
                 ("path", pyarrow.string()),
                 ("timestamp", pyarrow.float64()),
+                ("start_sample", pyarrow.int64()),
                 ("embedding", pyarrow.list_(pyarrow.float32(), embedding_dim)),
             ]
         )
@@ -44,9 +57,7 @@ class DatasetWriter:
         self._rows = self._held = 0
         self._started = 0.0
 
-    def add(
-        self, path: str, embedding: NDArray[np.float32], timestamps: NDArray[np.float64], metadata: Metadata
-    ) -> bool:
+    def add(self, path: str, embeddings: Embeddings, metadata: Metadata) -> bool:
         """Append one recording. Returns whether all that was added so far is on disk, in finished parts.
 
         Raises
@@ -57,20 +68,22 @@ class DatasetWriter:
         pyarrow = import_pyarrow()
         if self._part is None:
             self._open()
-        self._sources.append({**metadata, "path": path_text(path), "windows": len(embedding)})
-        values = pyarrow.array(np.ascontiguousarray(embedding).reshape(-1))
+        windows, dim = embeddings.embedding.shape
+        self._sources.append({**metadata, "path": path_text(path), "absolute_path": key(path), "windows": windows})
+        values = pyarrow.array(np.ascontiguousarray(embeddings.embedding).reshape(-1))
         self._tables.append(
             pyarrow.table(
                 [
-                    pyarrow.array([path_text(path)] * len(embedding), pyarrow.string()),
-                    pyarrow.array(timestamps),
-                    pyarrow.FixedSizeListArray.from_arrays(values, embedding.shape[1]),
+                    pyarrow.array([path_text(path)] * windows, pyarrow.string()),
+                    pyarrow.array(embeddings.timestamps),
+                    pyarrow.array(embeddings.start_sample),
+                    pyarrow.FixedSizeListArray.from_arrays(values, dim),
                 ],
                 schema=self._schema,
             )
         )
-        self._held += len(embedding)
-        self._rows += len(embedding)
+        self._held += windows
+        self._rows += windows
         if self._held >= _GROUP_ROWS:
             self._write_group()
         if self._rows >= _PART_ROWS or time.monotonic() - self._started > _PART_SECONDS:
@@ -86,10 +99,14 @@ class DatasetWriter:
         try:
             self._writer.add_key_value_metadata({_KEY: json.dumps(self._sources).encode()})
             self._writer.close()
-            self._part.commit()
+            self._part.commit(durable=True)
         except OSError as error:
             raise self._give_up(error) from error
         self._part = None
+        for old in self._replaces:
+            with suppress(FileNotFoundError):  # another process of this run was first
+                os.unlink(old)
+        self._replaces = ()
 
     def abandon(self) -> None:
         """Remove the part that is being written, if any."""
@@ -108,7 +125,9 @@ class DatasetWriter:
         path = os.path.join(self._folder, f"part-{uuid.uuid4().hex}.parquet")
         try:
             self._part = PartialFile(path)
-            self._writer = parquet.ParquetWriter(self._part.temporary, self._schema, compression="zstd")
+            self._writer = parquet.ParquetWriter(
+                self._part.temporary, self._schema, compression="zstd", write_page_checksum=True
+            )
         except OSError as error:
             self.abandon()
             raise cannot_be_written(path, error) from error
@@ -131,27 +150,48 @@ class DatasetWriter:
         return failure
 
 
-def finished_sources(folder: str) -> dict[str, Metadata]:
-    """The recordings that the parts in ``folder`` hold, by path.
+class FinishedSources:
+    """The recordings that a dataset holds, to be continued by a run that makes embeddings as ``wanted`` says.
 
     Raises
     ------
     EdgeL3Error
-        If a part is damaged or not of this package.
+        If a part is damaged, not of this package, or made otherwise: rows of one dataset are made alike.
     """
-    sources = {}
-    for part in parts(folder):
-        for source in read_sources(part):
-            sources[source["path"]] = source
-    return sources
+
+    def __init__(self, folder: str, wanted: Metadata) -> None:
+        self._records: dict[str, Metadata] = {}
+        manner = {name: wanted[name] for name in MANNER}
+        for part in parts(folder):
+            for record in read_sources(part):
+                if "graph_sha256" not in record:
+                    raise EdgeL3Error(
+                        f"{folder} was made by edgel3-onnx {record.get('version')}, whose records do not say which "
+                        "graph ran: replace it by --overwrite, or name another directory"
+                    )
+                if (name := first_difference(record, manner)) is not None:
+                    raise EdgeL3Error(
+                        f"{folder} was made with {name} {record.get(name)!r}, this run has {wanted[name]!r}: replace "
+                        "it by --overwrite, or name another directory"
+                    )
+                self._records[record["absolute_path"]] = record
+
+    def look_up(self, path: str, wanted: Metadata) -> tuple[bool, str | None]:
+        """Whether the rows of a recording are there, and why if that is an error."""
+        record = self._records.get(key(path))
+        if record is None:
+            return False, None
+        if first_difference(record, {name: wanted[name] for name in SOURCE}) is None:
+            return True, None
+        return True, "is in the dataset already, made from a file of another size or time (see --overwrite)"
 
 
-def parts(folder: str) -> list[Path]:
+def parts(folder: str) -> list[str]:
     """The finished parts of a dataset, sorted; none if there is no such directory."""
-    return sorted(Path(folder).glob("part-*.parquet"))
+    return sorted(os.fspath(path) for path in Path(folder).glob("part-*.parquet"))
 
 
-def read_sources(part: Path) -> list[Metadata]:
+def read_sources(part: str) -> list[Metadata]:
     """How each recording in a part was made.
 
     Raises
@@ -159,20 +199,27 @@ def read_sources(part: Path) -> list[Metadata]:
     EdgeL3Error
         If the part is damaged or not of this package.
     """
-    pyarrow = import_pyarrow()
+    import_pyarrow()
     from pyarrow import parquet
 
-    try:
-        metadata = parquet.read_metadata(part).metadata or {}
-        sources: list[Metadata] = json.loads(metadata[_KEY])
-    except (OSError, ValueError, KeyError, pyarrow.ArrowException) as error:
-        raise EdgeL3Error(f"{part}: is no output of edgel3-onnx, or is damaged ({error})") from error
+    with reading(part) as file:
+        metadata = parquet.read_metadata(file).metadata or {}
+        if _KEY not in metadata:
+            raise ValueError("it has no record of this package")
+        sources = json.loads(metadata[_KEY])
+        if not isinstance(sources, list) or not all(isinstance(each, dict) and "path" in each for each in sources):
+            raise ValueError("its record is no list of recordings")
     return sources
 
 
 def path_text(path: str) -> str:
     """``path`` as valid UTF-8: bytes of a name that are not become ``\\xNN``."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def key(path: str) -> str:
+    """What a recording is known by, however its path was typed and from which directory."""
+    return path_text(os.path.abspath(path))
 
 
 def import_pyarrow() -> Any:

@@ -1,172 +1,239 @@
-"""Decoding recordings block by block: what libsndfile reads, and through PyAV what it does not."""
+"""Decoding a recording block by block: whole, or with a list of what is lost."""
 
 import os
 import stat
+from collections import deque
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from importlib.util import find_spec
-from typing import Any, Protocol
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgel3_onnx.exceptions import EdgeL3Error
-from edgel3_onnx.recordings import container
+from edgel3_onnx.recordings import aiff, au, caf, flac, linear, mpeg, mpeg_frames, ogg, pyav, riff, sndfile
+from edgel3_onnx.recordings.findings import CONTAINER_TOLERANCE, Findings, Ledger
+from edgel3_onnx.recordings.linear import Linear
+from edgel3_onnx.recordings.pyav import has_av
+from edgel3_onnx.recordings.view import View, read_at
+from edgel3_onnx.recordings.walk import Gap, Part, Walk
 
 # By these a directory's recordings are told from its other files.
-_SNDFILE = "aif aifc aiff au caf flac mp3 nist oga ogg opus rf64 snd sph voc w64 wav wave"
-_AV = "3gp aac ac3 amr ape avi m4a m4b m4v mka mkv mov mp2 mp4 mpc tta webm wma wv"
+_SNDFILE = "aif aifc aiff amb au bwf caf flac mp2 mp3 mpga nist oga ogg opus rf64 snd sph voc w64 wav wave"
+_AV = "3gp aac ac3 amr ape avi m4a m4b m4v mka mkv mov mp4 mpc tta webm wma wv"
 SNDFILE_SUFFIXES, AV_SUFFIXES = (frozenset(f".{name}" for name in names.split()) for names in (_SNDFILE, _AV))
-_UNRECOGNISED = 1  # libsndfile's SF_ERR_UNRECOGNISED_FORMAT
-_UNKNOWN_LENGTH = 2**62  # libsndfile gives a larger number of frames where the file does not say
-_TOLERANCE = 0.25  # seconds by which a container's duration may exceed its audio: encoder delay and padding
-_MAX_BLOCK = 2**20  # samples of all channels
+HEADERLESS_SUFFIXES = frozenset((".raw", ".pcm"))
+_NEED_AV = "m4a, mp4, webm, ALAC, AC3, G.722 and FLAC in Ogg need PyAV: pip install 'edgel3-onnx[av]'"
 
 
-class Recording(Protocol):
-    """An open recording."""
+@dataclass(frozen=True)
+class ReadingOptions:
+    """How recordings are read.
 
-    sample_rate: float  # Hz
+    Attributes
+    ----------
+    strict : bool
+        A recording of which something is lost is an error.
+    raw : Linear or None
+        What the samples of a file without a header are.
+    """
+
+    strict: bool = False
+    raw: Linear | None = None
+
+    def wanted(self) -> dict[str, Any]:
+        """What the record of an output says if nothing better would come of decoding anew."""
+        return {"decoder": decoders_at_hand(), "raw": None if self.raw is None else str(self.raw)}
+
+
+class Recording:
+    """An open recording.
+
+    Attributes
+    ----------
+    sample_rate : float
+        Hz.
+    findings : Findings
+        After the last block.
+    """
+
+    def __init__(self, path: str, walk: Walk, sample_rate: float, decoder: str, raw: str | None = None) -> None:
+        self.sample_rate = sample_rate
+        self.findings = Findings()
+        self._path = path
+        self._ledger = Ledger(walk, raw=raw)
+        self._decoder = decoder
 
     def blocks(self, seconds: float) -> Iterator[NDArray[Any]]:
-        """Samples (N, C) of about ``seconds`` each: float in ±1, or integer PCM.
+        """Samples (N, C) of about ``seconds`` each: float in ±1, or integer PCM; zeros where something is lost."""
+        waiting = deque(self._ledger.walk.parts)
+        position = 0
+        while waiting:
+            part = waiting.popleft()
+            if isinstance(part, Gap):
+                yield from self._zeros(position, part.frames, seconds)
+                position += part.frames
+                continue
+            done, missing = 0, 0
+            for block in self._decode(part, seconds):
+                done += len(block)
+                yield block
+            position += done
+            missing = self._expected - done
+            if missing <= 0:
+                continue
+            rest = part.resume(done) if part.resume is not None else []
+            if rest:
+                waiting.extendleft(reversed(rest))
+                continue
+            if has_av() and done:
+                for block in self._decode_with_av(part, done, missing, seconds):
+                    missing -= len(block)
+                    position += len(block)
+                    yield block
+            if missing > 0 and waiting:
+                yield from self._zeros(position, missing, seconds)
+                position += missing
+            else:
+                self._ledger.lost_at_end += missing / self.sample_rate
+        self.findings = self._ledger.findings(position, self.sample_rate, self._decoder, decoders_at_hand())
 
-        Raises
-        ------
-        EdgeL3Error
-            If the recording is damaged, or ends before its header says.
-        """
-        ...
-
-
-def has_av() -> bool:
-    """Whether PyAV, the extra ``[av]``, is installed."""
-    return find_spec("av") is not None
-
-
-@contextmanager
-def open_recording(path: str) -> Iterator[Recording]:
-    """Open an audio file. EdgeL3Error, without the path in its message, if it cannot be read or decoded."""
-    import soundfile
-
-    with ExitStack() as stack:
+    def _decode(self, part: Part, seconds: float) -> Iterator[NDArray[Any]]:
+        """What libsndfile makes of a part, until it fails; sets how many samples were expected."""
+        self._expected = part.frames or 0
         try:
-            status = os.stat(path)
-            if stat.S_ISDIR(status.st_mode):
-                raise EdgeL3Error("is a directory, not a recording")
-            if not stat.S_ISREG(status.st_mode):
-                raise EdgeL3Error("is not a regular file (standard input is read with -)")
-            file = stack.enter_context(open(path, "rb"))
-            if status.st_size == 0:
-                raise EdgeL3Error("is empty (0 bytes)")
-            missing = container.missing_bytes(file)
-            says_its_length = container.says_its_length(file)
-        except OSError as error:
-            raise EdgeL3Error(f"cannot be read ({error.strerror or error})") from error
-        if missing:
-            raise EdgeL3Error(f"is truncated: at least {missing} bytes of what its header announces are missing")
+            with sndfile.opened(self._path, part) as sound:
+                if part.frames is None and sound.frames < sndfile.UNKNOWN_FRAMES:
+                    self._expected = sound.frames
+                yield from sndfile.blocks(sound, part, seconds)
+        except (sndfile.CannotOpen, sndfile.Broken) as error:
+            self._ledger.reason = str(error)
+
+    def _decode_with_av(self, part: Part, done: int, missing: int, seconds: float) -> Iterator[NDArray[Any]]:
+        """What FFmpeg makes of the part behind the first ``done`` samples, at most ``missing`` of them."""
+        skip = part.skip + done
         try:
-            sound = stack.enter_context(soundfile.SoundFile(os.fsencode(path) if os.name == "posix" else path))
-        except soundfile.LibsndfileError as error:
-            if error.code != _UNRECOGNISED:
-                raise EdgeL3Error(f"cannot be decoded ({error.error_string})") from error
-        else:
-            yield _SndfileRecording(sound, says_its_length)
+            view = View(self._path, part.pieces or [(0, os.path.getsize(self._path))])
+            with view, pyav.open_av(view) as source:
+                if source.sample_rate != self.sample_rate:
+                    return
+                for block in source.blocks(seconds):
+                    dropped = min(skip, len(block))
+                    skip -= dropped
+                    block = block[dropped:][:missing]
+                    missing -= len(block)
+                    if len(block):
+                        yield block
+                self._decoder = decoders_at_hand()
+                before = (part.skip + done) / self.sample_rate
+                self._ledger.holes += [
+                    (max(start, before), length) for start, length in source.holes if start >= before
+                ]
+        except EdgeL3Error:
             return
-        yield stack.enter_context(_open_with_av(path))
+
+    def _zeros(self, position: int, count: int, seconds: float) -> Iterator[NDArray[Any]]:
+        self._ledger.holes.append((position / self.sample_rate, count / self.sample_rate))
+        length = max(int(seconds * self.sample_rate), 1)
+        for begin in range(0, count, length):
+            yield np.zeros((min(length, count - begin), 1), np.float32)
 
 
-class _SndfileRecording:
-    def __init__(self, sound: Any, says_its_length: bool) -> None:
-        self.sample_rate: float = sound.samplerate
-        self._sound = sound
-        self._length_is_known = sound.frames < _UNKNOWN_LENGTH and (sound.format != "MP3" or says_its_length)
+class _AvRecording(Recording):
+    """A recording that only FFmpeg decodes."""
+
+    def __init__(self, path: str, walk: Walk, source: pyav.AvReader) -> None:
+        super().__init__(path, walk, source.sample_rate, pyav.version())
+        self._source = source
+        self._ledger.tolerance = CONTAINER_TOLERANCE
 
     def blocks(self, seconds: float) -> Iterator[NDArray[Any]]:
-        import soundfile
-
-        sound = self._sound
-        length = max(min(int(seconds * self.sample_rate), _MAX_BLOCK // sound.channels), 1)
-        dtype = "int16" if sound.subtype == "PCM_16" else "float32"  # as they are stored, without a conversion
-        done = 0
-        while True:
-            try:
-                block = sound.read(length, dtype=dtype, always_2d=True)
-            except soundfile.LibsndfileError as error:
-                reason = error.error_string.removeprefix("Error : ").strip()
-                raise EdgeL3Error(f"is damaged after {done / self.sample_rate:.2f} s ({reason})") from error
-            if len(block) == 0:
-                break
-            done += len(block)
+        source, ledger = self._source, self._ledger
+        found = 0
+        for block in source.blocks(seconds):
+            found += len(block)
             yield block
-        if self._length_is_known and done < sound.frames:
-            announced, found = sound.frames / self.sample_rate, done / self.sample_rate
-            raise EdgeL3Error(f"is truncated: its header announces {announced:.2f} s, it has {found:.2f} s")
+        ledger.holes = source.holes
+        if source.left_out is not None:
+            ledger.walk.left_out.append(source.left_out)
+        walk = ledger.walk
+        walk.announced = source.announced if walk.announced is None else walk.announced
+        if walk.announced is not None and not walk.is_cut:
+            walk.lost_at_end = max(walk.announced - found / self.sample_rate, 0.0)
+        self.findings = ledger.findings(found, self.sample_rate, self._decoder, decoders_at_hand())
+
+
+def decoders_at_hand() -> str:
+    """Names and versions of all decoders that are installed."""
+    return f"{sndfile.version()}, {pyav.version()}" if has_av() else sndfile.version()
 
 
 @contextmanager
-def _open_with_av(path: str) -> Iterator[Recording]:
-    if not has_av():
-        raise EdgeL3Error(
-            "is in no format that libsndfile reads; m4a, mp4 and webm need PyAV: pip install 'edgel3-onnx[av]'"
-        )
-    import av
+def open_recording(path: str, raw: Linear | None = None) -> Iterator[Recording]:
+    """Open an audio file; ``raw`` says what the samples are if it has no header.
 
+    Raises
+    ------
+    EdgeL3Error
+        Without the path in its message, if it cannot be read or decoded.
+    """
     try:
-        source = av.open(path)
-    except (av.error.FFmpegError, UnicodeError) as error:
-        raise EdgeL3Error(f"is in no format that libsndfile or FFmpeg reads ({_reason(error)})") from error
-    with source:
-        if not source.streams.audio:
-            raise EdgeL3Error("has no audio stream")
-        yield _AvRecording(source)
+        size = _check(path)
+        with open(path, "rb") as file:
+            walk = _walk(path, file, size)
+    except OSError as error:
+        raise EdgeL3Error(f"cannot be read ({error.strerror or error})") from error
+    is_headerless = walk is None and os.path.splitext(path)[1].lower() in HEADERLESS_SUFFIXES
+    if walk is None and raw is not None:
+        walk = linear.walk(linear.Samples(raw, 0, None, is_plain=False), size)
+    elif is_headerless:
+        raise EdgeL3Error("has no header: say its rate and what its samples are, --rate HZ [--pcm s16le|f32le]")
+    else:
+        raw = None
+    walk = walk or Walk(parts=[Part()])
+    first = next((part for part in walk.parts if isinstance(part, Part)), Part())
+    try:
+        with sndfile.opened(path, first) as sound:
+            sample_rate = float(sound.samplerate)
+    except sndfile.CannotOpen as error:
+        if not has_av():
+            raise EdgeL3Error(f"is in no format that libsndfile reads ({error}); {_NEED_AV}") from error
+        with pyav.open_av(path) as source:
+            yield _AvRecording(path, walk, source)
+        return
+    yield Recording(path, walk, sample_rate, sndfile.version(), None if raw is None else str(raw))
 
 
-class _AvRecording:
-    def __init__(self, source: Any) -> None:
-        self._source = source
-        self._stream = source.streams.audio[0]
-        self.sample_rate: float = self._stream.rate
-
-    def blocks(self, seconds: float) -> Iterator[NDArray[Any]]:
-        length = int(seconds * self.sample_rate)
-        held: list[NDArray[Any]] = []
-        count = done = 0
-        for samples in self._frames():
-            held.append(samples)
-            count += len(samples)
-            if count >= length:
-                yield np.concatenate(held)
-                done += count
-                held, count = [], 0
-        if held:
-            yield np.concatenate(held)
-        announced = self._announced_seconds()
-        found = (done + count) / self.sample_rate
-        if announced is not None and found < announced - _TOLERANCE:
-            raise EdgeL3Error(f"is truncated: its header announces {announced:.2f} s, it has {found:.2f} s")
-
-    def _frames(self) -> Iterator[NDArray[Any]]:
-        import av
-
-        seconds = 0.0
-        try:
-            for frame in self._source.decode(self._stream):
-                if frame.sample_rate != self.sample_rate:
-                    raise EdgeL3Error(f"changes its sample rate at {seconds:.2f} s")
-                seconds += frame.samples / frame.sample_rate
-                samples = frame.to_ndarray()  # (channels, samples), or (1, samples * channels) where interleaved
-                yield samples.T if frame.format.is_planar else samples.reshape(frame.samples, -1)
-        except av.error.FFmpegError as error:
-            raise EdgeL3Error(f"is damaged after {seconds:.2f} s ({_reason(error)})") from error
-
-    def _announced_seconds(self) -> float | None:
-        if self._stream.duration is not None:
-            return float(self._stream.duration * self._stream.time_base)
-        if self._source.duration is not None and len(self._source.streams) == 1:
-            return float(self._source.duration / 1e6)
-        return None
+def _check(path: str) -> int:
+    """The size of the file in bytes. EdgeL3Error unless it is one that can be read."""
+    status = os.stat(path)
+    if stat.S_ISDIR(status.st_mode):
+        raise EdgeL3Error("is a directory, not a recording")
+    if not stat.S_ISREG(status.st_mode):
+        raise EdgeL3Error("is not a regular file (standard input is read with -)")
+    if status.st_size == 0:
+        raise EdgeL3Error("is empty (0 bytes)")
+    return status.st_size
 
 
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "strerror", None) or error)
+def _walk(path: str, file: BinaryIO, size: int) -> Walk | None:
+    """What lies in the file; None if its format is none of those that are known here."""
+    magic = read_at(file, 0, 12)
+    if magic[:4] == b"OggS":
+        return ogg.walk(path, file, size)
+    is_wave = magic[:4] in (b"RIFF", b"RIFX", b"RF64") and magic[8:12] == b"WAVE"
+    if is_wave or magic[:8] == b"riff\x2e\x91\xcf\x11":
+        return riff.walk(file, size)
+    if magic[:4] == b"FORM" and magic[8:12] in (b"AIFF", b"AIFC"):
+        return aiff.walk(file, size)
+    if magic[:4] == b".snd":
+        return au.walk(file, size)
+    if magic[:4] == b"caff":
+        return caf.walk(file, size)
+    start = mpeg_frames.behind_tags(file, size)
+    if read_at(file, start, 4) == b"fLaC":
+        return flac.walk(file, start, size)
+    if mpeg_frames.is_mpeg(file, start, size):
+        return mpeg.walk(file, 0, size)
+    return None

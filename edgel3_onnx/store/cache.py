@@ -1,8 +1,15 @@
-"""The cache of graphs: each has its digest beside it and is made once, however many processes want it."""
+"""The cache of graphs: each has its digest beside it and is made once, however many processes want it.
+
+Users may share a cache. Whoever may read its directory may read what is in it, and whoever may write to the
+directory may replace what is of no use any more. Where the sticky bit keeps users from replacing each other's files,
+such a graph gets a successor under a name of the user's own. Who can write to a cache decides what its readers
+compute: share it with nobody else.
+"""
 
 import hashlib
 import json
 import os
+import stat
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -22,13 +29,33 @@ def cache_dir() -> Path:
     """Where the graphs are kept: EDGEL3_ONNX_CACHE, or the user's cache directory for ``edgel3-onnx``.
 
     It need not exist. The environment is read at each call.
-    """
-    override = os.environ.get("EDGEL3_ONNX_CACHE")
-    if override:
-        return Path(os.path.abspath(os.path.expanduser(override)))
-    from platformdirs import user_cache_path
 
-    return user_cache_path("edgel3-onnx", appauthor=False)
+    Raises
+    ------
+    EdgeL3Error
+        If the user has no home directory and the environment names no cache directory either.
+    """
+    path = os.path.expanduser(os.environ.get("EDGEL3_ONNX_CACHE") or _user_cache())
+    if path.startswith("~"):
+        raise EdgeL3Error("there is no home directory to keep models in; set EDGEL3_ONNX_CACHE to a directory for them")
+    return Path(os.path.abspath(path))
+
+
+def _user_cache() -> str:
+    from platformdirs import user_cache_dir
+
+    try:
+        return user_cache_dir("edgel3-onnx", appauthor=False)
+    except RuntimeError:  # there is no home directory, to later versions of platformdirs
+        return "~"
+
+
+def locate(name: str, origin: Mapping[str, object]) -> Path:
+    """Where the graph ``name`` made from ``origin`` is, or would be written to."""
+    graph = cache_dir() / name
+    if _is_protected(graph) and fault(graph, origin) is not None:
+        return graph.with_name(f"{os.geteuid()}.{name}")
+    return graph
 
 
 def fault(graph: Path, origin: Mapping[str, object]) -> str | None:
@@ -74,7 +101,7 @@ def get_or_make(name: str, origin: Mapping[str, object], make: Callable[[], byte
     EdgeL3Error
         If the cache directory cannot be written to; and whatever ``make`` raises, with nothing written then.
     """
-    graph = cache_dir() / name
+    graph = locate(name, origin)
     if fault(graph, origin) is None:
         return graph
     with _locked(graph) as held:
@@ -86,9 +113,24 @@ def get_or_make(name: str, origin: Mapping[str, object], make: Callable[[], byte
             if held:
                 remove_abandoned(graph.parent)
             # A process that dies between these two leaves a graph that does not match its record: made anew.
-            write_bytes(graph, data, durable=True)
-            write_bytes(_record_path(graph), json.dumps(record, sort_keys=True).encode(), durable=True)
+            for path, content in ((graph, data), (_record_path(graph), json.dumps(record, sort_keys=True).encode())):
+                write_bytes(path, content, durable=True)
+                os.chmod(path, _mode_in(path.parent))
     return graph
+
+
+def _is_protected(path: Path) -> bool:
+    """Whether the sticky bit keeps this user from replacing ``path``, a file of another one."""
+    try:
+        folder, file = path.parent.stat(), path.lstat()
+    except OSError:
+        return False
+    return bool(folder.st_mode & stat.S_ISVTX) and os.geteuid() not in (0, folder.st_uid, file.st_uid)
+
+
+def _mode_in(folder: Path) -> int:
+    """Permissions of a file in ``folder``: read by whoever may read that, written by its owner."""
+    return 0o600 | folder.stat().st_mode & 0o444
 
 
 def _record_path(graph: Path) -> Path:
@@ -121,17 +163,22 @@ def _locked(graph: Path) -> Iterator[bool]:
     try:
         yield held
     finally:
+        if descriptor is not None and sys.platform == "win32":  # which does not remove what is open, here or elsewhere
+            os.close(descriptor)
         if held:
-            with suppress(OSError):  # Windows does not remove open files
+            with suppress(OSError):  # the sticky bit keeps the files of others
                 path.unlink(missing_ok=True)
-        os.close(descriptor)
+        if descriptor is not None and sys.platform != "win32":  # where who waits must see that it is gone
+            os.close(descriptor)
 
 
-def _acquire(path: Path) -> tuple[int, bool]:
-    """Open and lock ``path``: the descriptor, and whether it is locked (False after LOCK_TIMEOUT_S)."""
+def _acquire(path: Path) -> tuple[int | None, bool]:
+    """Open and lock ``path``: the descriptor if it can be opened, and whether it is locked."""
     deadline = time.monotonic() + LOCK_TIMEOUT_S
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = _open_lock(path)
+        if descriptor is None:
+            return None, False
         try:
             while not (locked := _try_lock(descriptor)) and time.monotonic() < deadline:
                 time.sleep(_LOCK_POLL_S)
@@ -141,6 +188,29 @@ def _acquire(path: Path) -> tuple[int, bool]:
             os.close(descriptor)
             raise
         os.close(descriptor)  # the holder before us removed the file that we had opened
+
+
+def _open_lock(path: Path) -> int | None:
+    """Open the lock's file; None if it is another user's and cannot be, or is a link to elsewhere.
+
+    Raises OSError if it is not there and cannot be made.
+    """
+    plain = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    while True:
+        with suppress(FileExistsError):
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | plain, 0o600)
+            if sys.platform != "win32":
+                os.fchmod(descriptor, _mode_in(path.parent))  # whatever the umask is
+            return descriptor
+        try:
+            for access in (os.O_RDWR, os.O_RDONLY):  # reading another user's is enough to lock it
+                with suppress(PermissionError):
+                    return os.open(path, access | plain)
+        except FileNotFoundError:  # removed since
+            continue
+        except OSError:
+            pass
+        return None
 
 
 def _try_lock(descriptor: int) -> bool:

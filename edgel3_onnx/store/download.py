@@ -1,6 +1,7 @@
 """Published weight files, from upstream or a mirror, returned only if their git blob id is as expected."""
 
 import hashlib
+import logging
 import os
 import re
 import sys
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 from edgel3_onnx.exceptions import EdgeL3Error
+from edgel3_onnx.terminal import shows_progress
 
 if TYPE_CHECKING:
     from http.client import HTTPResponse
@@ -22,6 +24,8 @@ STALL_BYTES = 4096
 ATTEMPTS = 4
 BACKOFF_S = 1.0  # before the second attempt; doubled before each later one
 MAX_BYTES = 256 << 20  # far above any published file
+logger = logging.getLogger("edgel3_onnx")
+
 _CHUNK_BYTES = 64 << 10
 _TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 
@@ -48,6 +52,7 @@ def fetch(file: str, blob_id: str, upstream: str, *, verbose: bool) -> bytes:
     Nothing touches the disk, so an interrupted download leaves nothing behind. The environment is read at
     each call: EDGEL3_ONNX_MIRROR (an http(s) URL, a file URL or a directory) takes the place of ``upstream``;
     with EDGEL3_ONNX_OFFLINE only a directory is read. Proxies are taken from the environment as urllib does.
+    What is fetched from where is logged before anything is waited for.
 
     Parameters
     ----------
@@ -63,16 +68,30 @@ def fetch(file: str, blob_id: str, upstream: str, *, verbose: bool) -> bytes:
     Raises
     ------
     EdgeL3Error
-        ``<location>: <reason>`` if the file cannot be had from there or is not the expected one.
+        ``<location>: <reason>`` if the file cannot be had from there or is not the expected one. Where a mirror
+        took the place of ``upstream``, the address there is named too.
     """
+    published = _address(upstream, file)
     mirror = os.environ.get("EDGEL3_ONNX_MIRROR")
-    directory = _as_directory(mirror) if mirror else None
-    if directory is not None:
-        path = directory / file
-        return _verified(_read(path), blob_id, str(path))
-    url = f"{(mirror or upstream).rstrip('/')}/{quote(file)}"
+    if not mirror:
+        return _fetch_url(published, file, blob_id, verbose)
+    try:
+        directory = _as_directory(mirror)
+        if directory is None:
+            return _fetch_url(_address(mirror, file), file, blob_id, verbose)
+        return _verified(_read(directory / file), blob_id, str(directory / file))
+    except EdgeL3Error as error:
+        raise EdgeL3Error(f"{error}\n{published}: not tried, because EDGEL3_ONNX_MIRROR is set") from None
+
+
+def _address(folder: str, file: str) -> str:
+    return f"{folder.rstrip('/')}/{quote(file)}"
+
+
+def _fetch_url(url: str, file: str, blob_id: str, verbose: bool) -> bytes:
     if os.environ.get("EDGEL3_ONNX_OFFLINE", "").lower() not in ("", "0", "false", "no"):
         raise EdgeL3Error(f"{url}: not tried, because EDGEL3_ONNX_OFFLINE is set")
+    logger.info("fetching %s", url)
     return _verified(_download(url, file, verbose), blob_id, url)
 
 
@@ -84,7 +103,7 @@ def _as_directory(mirror: str) -> Path | None:
     try:
         parts = urlsplit(mirror)
     except ValueError as error:
-        raise EdgeL3Error(f"EDGEL3_ONNX_MIRROR is not a valid URL ({error})") from error
+        raise EdgeL3Error(f"EDGEL3_ONNX_MIRROR is not a valid URL ({error})") from None
     if parts.username is not None:  # not repeated here: it may come with a password
         raise EdgeL3Error("EDGEL3_ONNX_MIRROR must not contain a user name or a password")
     if parts.scheme == "file":
@@ -112,7 +131,7 @@ def _read(path: Path) -> bytes:
             raise EdgeL3Error(f"{path}: larger than {MAX_BYTES} bytes")
         return path.read_bytes()
     except OSError as error:
-        raise EdgeL3Error(f"{path}: {error.strerror or error}") from error
+        raise EdgeL3Error(f"{path}: {error.strerror or error}") from None
 
 
 def _download(url: str, file: str, verbose: bool) -> bytes:
@@ -123,13 +142,14 @@ def _download(url: str, file: str, verbose: bool) -> bytes:
         except _TransferError as error:
             if not error.transient or attempt == ATTEMPTS:
                 after = f" (after {attempt} attempts)" if attempt > 1 else ""
-                raise EdgeL3Error(f"{url}: {error}{after}") from error
+                raise EdgeL3Error(f"{url}: {error}{after}") from None
         time.sleep(BACKOFF_S * 2 ** (attempt - 1))
         attempt += 1
 
 
 def _download_once(url: str, file: str, verbose: bool) -> bytes:
     from http.client import HTTPException
+    from socket import gaierror
     from urllib.error import HTTPError, URLError
     from urllib.request import Request, build_opener
 
@@ -148,6 +168,8 @@ def _download_once(url: str, file: str, verbose: bool) -> bytes:
         untrusted = getattr(cause, "verify_message", None)
         if untrusted:
             raise _TransferError(f"certificate not trusted: {untrusted}", transient=False) from error
+        if isinstance(cause, gaierror):  # no network, most often: another attempt would only delay saying so
+            raise _TransferError(f"the host name does not resolve ({_describe(cause)})", transient=False) from error
         raise _TransferError(_describe(cause), transient=True) from error
     except (OSError, HTTPException) as error:
         raise _TransferError(_describe(error), transient=True) from error
@@ -185,7 +207,7 @@ def _read_body(response: "HTTPResponse", file: str, verbose: bool) -> bytes:
 @contextmanager
 def _progress_bar(file: str, total: int | None, verbose: bool) -> Iterator[Callable[[int], object]]:
     """A progress bar on stderr, or nothing where nobody would see it; yields what to call with new bytes."""
-    if not verbose or sys.stderr is None or not sys.stderr.isatty():
+    if not verbose or not shows_progress():
         yield lambda count: None
         return
     from tqdm import tqdm

@@ -3,16 +3,17 @@
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 
-from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error
+from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error, WeightsUnavailableError
 from edgel3_onnx.metadata import FORMAT, PRECISIONS
 from edgel3_onnx.spec import NETWORKS
 from edgel3_onnx.store import download
-from edgel3_onnx.store.cache import cache_dir, fault, get_or_make
-from edgel3_onnx.store.registry import Variant, upstream_url, variants
+from edgel3_onnx.store.cache import cache_dir, fault, get_or_make, locate
+from edgel3_onnx.store.registry import Variant, upstream_url
+from edgel3_onnx.version import __version__
 
 __all__ = ["cache_dir", "cached_path", "convert_file", "embedding_model_path"]
 
@@ -26,7 +27,7 @@ def cached_path(variant: Variant, precision: str = "fp32") -> Path | None:
     packaged = _packaged_path(variant, precision)
     if packaged is not None:
         return packaged
-    graph = cache_dir() / _graph_name(variant.id, precision)
+    graph = locate(_graph_name(variant.id, precision), _origin_of(variant))
     return graph if fault(graph, _origin_of(variant)) is None else None
 
 
@@ -68,7 +69,8 @@ def convert_file(path: str | os.PathLike[str], network_name: str, precision: str
     Parameters
     ----------
     path : path
-        ``.h5`` or ``.h5.gz`` (converted into the cache, once per content), or ``.onnx`` (used where it is).
+        ``.h5`` or ``.h5.gz`` (converted into the cache, once per content), or ``.onnx`` (used where it is, and
+        checked once per content as long as the cache remembers it).
     network_name : str
         Key of ``NETWORKS``: the architecture that the file must have.
     precision : {"fp32", "int8", "fp16"}
@@ -100,7 +102,7 @@ def convert_file(path: str | os.PathLike[str], network_name: str, precision: str
         fits = precision == "fp32"
     else:
         graph = path
-        fits = _checked_precision(data, network_name, path.name) == precision or precision == "fp32"
+        fits = _checked_precision(data, digest, network_name, path.name) == precision or precision == "fp32"
     return graph if fits else cached(precision, lambda: _quantize(graph.read_bytes(), precision))
 
 
@@ -140,32 +142,28 @@ def _convert_published(variant: Variant, verbose: bool) -> bytes:
     try:
         data = download.fetch(variant.file, variant.git_blob_id, upstream_url(), verbose=verbose)
     except EdgeL3Error as error:
-        raise EdgeL3Error(_unavailable(variant, str(error))) from error
+        raise _unavailable(variant, str(error)) from None
     return _convert(data, variant.network, variant.id, variant.file)
 
 
-def _unavailable(variant: Variant, failure: str) -> str:
-    graph = cache_dir() / _graph_name(variant.id, "fp32")
-    ways_out = [
-        "set EDGEL3_ONNX_MIRROR to a directory or an http(s) URL that has this file",
-        "give a weight file: --weights FILE, in Python weights=FILE",
-        f"copy {graph.parent} from a machine that has this model (EDGEL3_ONNX_CACHE sets the place)",
-    ]
-    for other in variants().values():
-        if other.packaged:
-            ways_out.append(f"use the model that comes with this package: --model-type {other.model_type}")
-    return (
-        f"Cannot get the weights of {variant.id} ({variant.file}). Tried:\n"
-        f"  {graph}: {fault(graph, _origin_of(variant))}\n"
-        f"  {failure}\n"
-        "Ways out:\n  " + ";\n  ".join(ways_out) + "."
+def _unavailable(variant: Variant, failures: str) -> WeightsUnavailableError:
+    graph = locate(_graph_name(variant.id, "fp32"), _origin_of(variant))
+    tried = [f"{graph}: {fault(graph, _origin_of(variant))}", *failures.splitlines()]
+    return WeightsUnavailableError(
+        "\n  ".join([f"Cannot get the weights of {variant.id} ({variant.file}). Tried:", *tried]),
+        [
+            "give a weight file: --weights FILE, in Python weights=FILE",
+            "set EDGEL3_ONNX_MIRROR to a directory or an http(s) URL that has this file",
+            f"copy {graph.parent} from a machine that has this model (EDGEL3_ONNX_CACHE sets the place)",
+        ],
     )
 
 
 def _convert(data: bytes, network_name: str, variant_id: str | None, source_file: str) -> bytes:
     with _export_packages("Converting weights"):
         from edgel3_onnx.export.convert.compact import compact
-        from edgel3_onnx.export.convert.h5_to_onnx import convert, decompress
+        from edgel3_onnx.export.convert.h5_to_onnx import convert
+        from edgel3_onnx.export.convert.source import decompress
 
         graph = convert(
             decompress(data, source_file),
@@ -184,15 +182,19 @@ def _quantize(graph: bytes, precision: str) -> bytes:
         return quantize(graph, precision)
 
 
-def _checked_precision(graph: bytes, network_name: str, source_file: str) -> str:
+def _checked_precision(graph: bytes, digest: str, network_name: str, source_file: str) -> str:
     """Refuse a graph of another architecture; return the precision that it has."""
+    name, origin = f"own-{digest[:16]}-{network_name}.checked", {**_origin(digest), "checked by": __version__}
+    checked = locate(name, origin)
+    if fault(checked, origin) is None:
+        return checked.read_text("ascii")
     with _export_packages("Checking a graph"):
-        from edgel3_onnx.export.convert.check import check_graph
-        from edgel3_onnx.export.convert.graph import parse, read_metadata
+        from edgel3_onnx.export.convert.check import check_file
 
-        check_graph(graph, NETWORKS[network_name], source_file)
-        metadata = read_metadata(parse(graph, source_file)) or {}
-        return str(metadata.get("precision", "fp32"))
+        precision = check_file(graph, NETWORKS[network_name], source_file)
+    with suppress(EdgeL3Error):  # where the cache cannot be written to, it is checked every time
+        get_or_make(name, origin, precision.encode)
+    return precision
 
 
 @contextmanager
@@ -208,12 +210,12 @@ def _export_packages(what: str) -> Iterator[None]:
 
 
 def _read_own_file(path: Path) -> bytes:
+    from edgel3_onnx.export.convert.source import read_file
+
     try:
-        if path.stat().st_size > download.MAX_BYTES:
-            raise EdgeL3ArgumentError(f"weights: {path} is larger than {download.MAX_BYTES} bytes")
-        data = path.read_bytes()
-    except OSError as error:
-        raise EdgeL3ArgumentError(f"weights: cannot read {path} ({error.strerror or error})") from error
+        data = read_file(path)
+    except EdgeL3Error as error:
+        raise EdgeL3ArgumentError(f"weights: {error}") from error
     if not data:
         raise EdgeL3ArgumentError(f"weights: {path} is empty")
     return data

@@ -1,21 +1,18 @@
-"""The recordings on which the value ranges of an int8 graph are measured."""
+"""The sounds on which the value ranges of an int8 graph are measured."""
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from edgel3_onnx.exceptions import EdgeL3Error
-from edgel3_onnx.export.recordings import log_mel_images, read_windows
+from edgel3_onnx.frontend import log_mel
 from edgel3_onnx.spec import FrontEndSpec
 
 BUILT_IN = "built-in"
-HOP_S = 0.5  # between windows of recordings
 _BUILT_IN_WINDOWS = 32
 _VERIFICATION_WINDOWS = 16
-_MOST_RECORDED_WINDOWS = 64
+
+Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -23,7 +20,7 @@ class Calibration:
     """Named log-mel images, float32 (n, 1, n_mels, n_frames), of the sounds that a network will hear."""
 
     name: str
-    images: npt.NDArray[np.float32]
+    images: Array
 
 
 def built_in(spec: FrontEndSpec) -> Calibration:
@@ -32,25 +29,18 @@ def built_in(spec: FrontEndSpec) -> Calibration:
     return Calibration(BUILT_IN, log_mel_images(sounds, spec))
 
 
-def verification_windows(spec: FrontEndSpec) -> npt.NDArray[np.float32]:
+def verification_windows(spec: FrontEndSpec) -> Array:
     """16 other sounds of the same kinds, float32 (16, sample_rate), to measure graphs with."""
     indices = range(_BUILT_IN_WINDOWS, _BUILT_IN_WINDOWS + _VERIFICATION_WINDOWS)
     return np.stack([_sound(spec.sample_rate, index) for index in indices])
 
 
-def from_folder(folder: str | os.PathLike[str], spec: FrontEndSpec) -> Calibration:
-    """At most 64 windows spread evenly over the recordings in ``folder``; the name is the folder's.
-
-    Raises EdgeL3Error if there is no recording in it, or one cannot be read.
-    """
-    windows = np.concatenate([windows for _, windows in read_windows(folder, spec, HOP_S)])
-    if not len(windows):
-        raise EdgeL3Error(f"{folder}: no windows to calibrate with")
-    chosen = np.linspace(0, len(windows) - 1, min(_MOST_RECORDED_WINDOWS, len(windows))).astype(int)
-    return Calibration(Path(folder).resolve().name, log_mel_images(windows[chosen], spec))
+def log_mel_images(windows: Array, spec: FrontEndSpec) -> Array:
+    """The log-mel images, float32 (n, 1, n_mels, n_frames), of windows float32 (n, sample_rate)."""
+    return log_mel(np.ascontiguousarray(windows).reshape(-1), spec, hop_length=spec.window_length)
 
 
-def _sound(sample_rate: int, index: int) -> npt.NDArray[np.float32]:
+def _sound(sample_rate: int, index: int) -> Array:
     """One second of coloured noise at some level, alone or under one of three kinds of foreground.
 
     The kinds span what drives the activations to their extremes: harmonic tones (narrow bands), bursts (steep

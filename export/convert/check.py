@@ -6,10 +6,11 @@ import numpy as np
 import numpy.typing as npt
 
 from edgel3_onnx.exceptions import EdgeL3Error
+from edgel3_onnx.export.convert import isolated
 from edgel3_onnx.export.convert.compact import constant_arrays
-from edgel3_onnx.export.convert.graph import POOL_AFTER, parse
+from edgel3_onnx.export.convert.graph import parse, read_metadata
 from edgel3_onnx.metadata import GraphMetadata
-from edgel3_onnx.spec import FRONTENDS, NetworkSpec
+from edgel3_onnx.spec import FRONTENDS, POOL_AFTER, NetworkSpec
 
 if TYPE_CHECKING:
     import onnx
@@ -20,13 +21,30 @@ _TRANSPARENT = ("DequantizeLinear", "QuantizeLinear", "Cast", "Identity")
 _GLOBAL_POOLS = ("GlobalMaxPool", "ReduceMax")
 
 
+def check_file(graph: bytes, network: NetworkSpec, source_file: str) -> str:
+    """Check a graph that may come from anywhere, and return its precision.
+
+    As ``check_graph``, but in a process of its own, in which ONNX Runtime also loads the graph and runs it once.
+
+    Raises EdgeL3Error as ``check_graph`` does, and if the graph does not run.
+    """
+    return isolated.call(_checked_precision, graph, network, source_file, source_file=source_file).decode()
+
+
+def _checked_precision(graph: bytes, network: NetworkSpec, source_file: str) -> bytes:
+    check_graph(graph, network, source_file)
+    _check_it_runs(graph, network, source_file)
+    metadata = read_metadata(parse(graph, source_file), source_file)
+    return (metadata.precision if metadata else "fp32").encode()
+
+
 def check_graph(graph: bytes, network: NetworkSpec, source_file: str) -> None:
     """Refuse a serialised ONNX graph that is not ``network``.
 
     Kind "mel" or "waveform", any precision, BatchNorm folded or not. Compared are the input and the output,
     what this package's metadata say if there are any, and, in the order of the graph, every 3x3 convolution
     (shape of its weights, stride, padding), ReLU (unless the graph is quantised, where it may have become a
-    clipped range) and pooling.
+    clipped range) and pooling. Operators with graphs of their own (loops, branches) are refused.
 
     Raises EdgeL3Error, in one line, naming the field or the first layer that differs, with what was expected
     and found; or the weights that are not finite.
@@ -35,8 +53,8 @@ def check_graph(graph: bytes, network: NetworkSpec, source_file: str) -> None:
     _check_self_contained(model, source_file)
     try:
         arrays = constant_arrays(model.graph)
-    except (ValueError, TypeError, KeyError) as error:
-        raise EdgeL3Error(f"{source_file}: has weights that cannot be read ({error})") from error
+    except EdgeL3Error as error:
+        raise EdgeL3Error(f"{source_file}: {error}") from error
     metadata = _check_metadata(model, network, source_file)
     kind = _check_ends(model, network, source_file)
     if metadata is not None and metadata.kind != kind:
@@ -48,18 +66,53 @@ def check_graph(graph: bytes, network: NetworkSpec, source_file: str) -> None:
 
 
 def _check_self_contained(model: "onnx.ModelProto", source_file: str) -> None:
+    """Refuse graphs within the graph, and arrays in other files, wherever a field could hold them."""
     from onnx.external_data_helper import uses_external_data
 
-    for tensor in model.graph.initializer:
+    if model.functions:
+        raise EdgeL3Error(f"{source_file}: defines operators of its own, {model.functions[0].name!r}")
+    tensors = list(model.graph.initializer)
+    sparse = list(model.graph.sparse_initializer)
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g") or attribute.graphs:
+                raise EdgeL3Error(f"{source_file}: {node.op_type} {node.name!r}: has a graph of its own")
+            tensors += [attribute.t, *attribute.tensors]
+            sparse += [attribute.sparse_tensor, *attribute.sparse_tensors]
+    for array in sparse:
+        tensors += [array.values, array.indices]
+    for tensor in tensors:
         if uses_external_data(tensor):
             raise EdgeL3Error(
                 f"{source_file}: {tensor.name}: its weights are in another file; save the graph as one file"
             )
 
 
+def _check_it_runs(graph: bytes, network: NetworkSpec, source_file: str) -> None:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        (entry,) = session.get_inputs()
+        window = np.zeros([1 if not isinstance(size, int) else size for size in entry.shape], np.float32)
+        (embedding,) = session.run(None, {entry.name: window})
+    except MemoryError:
+        raise
+    except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
+        raise EdgeL3Error(f"{source_file}: ONNX Runtime does not run it ({error})") from error
+    if embedding.shape != (1, network.embedding_dim) or not np.isfinite(embedding).all():
+        raise EdgeL3Error(
+            f"{source_file}: gives values of shape {embedding.shape} for one window of silence, "
+            f"expected {network.embedding_dim} finite ones"
+        )
+
+
 def _check_metadata(model: "onnx.ModelProto", network: NetworkSpec, source_file: str) -> GraphMetadata | None:
     """What this package wrote about the graph, None for other graphs. It must name this network and front end."""
-    metadata = GraphMetadata.read({entry.key: entry.value for entry in model.metadata_props}, source_file)
+    metadata = read_metadata(model, source_file)
     if metadata is not None:
         metadata.check(FRONTENDS[network.frontend], network, source_file)
     return metadata
@@ -118,7 +171,8 @@ def _check_layers(
     layers = []
     for node in model.graph.node:
         if node.op_type == "Conv":
-            layers.append((node, _weight_shape(node.input[1], producers, arrays)))
+            weight = node.input[1] if len(node.input) > 1 else ""
+            layers.append((node, _weight_shape(weight, producers, arrays)))
         elif node.op_type in ("Relu", "MaxPool", *_GLOBAL_POOLS):
             layers.append((node, None))
     if kind == "waveform":  # what precedes the first 3x3 convolution is the front end
@@ -171,11 +225,13 @@ def _check_attributes(node: "onnx.NodeProto", where: str, expected: dict[str, An
     from onnx import helper
 
     found = {**_DEFAULTS, **{entry.name: helper.get_attribute_value(entry) for entry in node.attribute}}
-    automatic = found.get("auto_pad", b"NOTSET").decode()
-    if automatic == "VALID":
+    automatic = found.get("auto_pad", b"NOTSET")
+    if automatic in (b"SAME_UPPER", b"SAME_LOWER") and node.op_type == "Conv":  # the same for 3x3 at stride 1
+        found["pads"] = [1, 1, 1, 1]
+    elif automatic == b"VALID":
         found["pads"] = [0, 0, 0, 0]
-    elif automatic != "NOTSET":  # SAME_UPPER and SAME_LOWER are the same for 3x3 at stride 1
-        found["pads"] = [1, 1, 1, 1] if node.op_type == "Conv" else automatic
+    elif automatic != b"NOTSET":
+        found["pads"] = automatic
     for name, value in expected.items():
         shown = found.get(name)
         if shown != value:
@@ -196,9 +252,11 @@ def _weight_shape(
     name: str, producers: dict[str, "onnx.NodeProto"], arrays: dict[str, npt.NDArray[Any]]
 ) -> tuple[int, ...] | None:
     """Shape of the stored array that ``name`` comes from; None if it is computed otherwise."""
-    while name not in arrays:
+    for _ in range(len(producers) + 1):  # a damaged graph may run in circles
+        if name in arrays:
+            return arrays[name].shape
         node = producers.get(name)
-        if node is None or node.op_type not in _TRANSPARENT:
+        if node is None or node.op_type not in _TRANSPARENT or not node.input:
             return None
         name = node.input[0]
-    return arrays[name].shape
+    return None

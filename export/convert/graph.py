@@ -1,7 +1,6 @@
 """Write a network as an ONNX graph: fold BatchNorm, drop dead channels, describe the result."""
 
 import dataclasses
-import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,8 +8,8 @@ import numpy.typing as npt
 
 from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.export.convert.hdf5 import Weights
-from edgel3_onnx.metadata import FORMAT, KEY
-from edgel3_onnx.spec import FRONTENDS, NetworkSpec
+from edgel3_onnx.metadata import GraphMetadata
+from edgel3_onnx.spec import FRONTENDS, POOL_AFTER, NetworkSpec
 from edgel3_onnx.version import __version__
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 # changed since opset 13, and a newer opset would only shut older runtimes out.
 OPSET = 17
 IR_VERSION = 8
-POOL_AFTER = (2, 4, 6)  # 2x2 max-pooling follows these convolutions
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -154,20 +152,18 @@ def describe(
     """Write into an fp32 graph what it is and what it was made from; ``filters`` are its channels per convolution."""
     model.ir_version = IR_VERSION
     model.producer_name, model.producer_version = "edgel3-onnx", __version__
-    write_metadata(
-        model,
-        {
-            "format": FORMAT,
-            "variant": variant,
-            "kind": kind,
-            "precision": "fp32",
-            "frontend": dataclasses.asdict(FRONTENDS[network.frontend]),
-            "network": dataclasses.asdict(network),
-            "filters": filters,
-            "source": {"file": source_file, "sha256": source_sha256},
-            "exporter": __version__,
-        },
+    metadata = GraphMetadata(
+        variant=variant,
+        kind=kind,
+        precision="fp32",
+        frontend=FRONTENDS[network.frontend],
+        network=dataclasses.asdict(network),
+        filters=filters,
+        source_file=source_file,
+        source_sha256=source_sha256,
+        exporter=__version__,
     )
+    write_metadata(model, metadata)
 
 
 def parse(graph: bytes, source_file: str) -> "onnx.ModelProto":
@@ -184,29 +180,20 @@ def parse(graph: bytes, source_file: str) -> "onnx.ModelProto":
     return model
 
 
-def read_metadata(model: "onnx.ModelProto", source_file: str = "graph") -> dict[str, Any] | None:
+def read_metadata(model: "onnx.ModelProto", source_file: str) -> GraphMetadata | None:
     """What this package wrote about a graph, or None for a graph of other origin.
 
     Raises EdgeL3Error, naming ``source_file``, if that is damaged.
     """
-    for entry in model.metadata_props:
-        if entry.key == KEY:
-            try:
-                metadata = json.loads(entry.value)
-            except ValueError as error:
-                raise EdgeL3Error(f"{source_file}: metadata {KEY!r} is not JSON ({error})") from error
-            if not isinstance(metadata, dict):
-                raise EdgeL3Error(f"{source_file}: metadata {KEY!r} is not a JSON object")
-            return metadata
-    return None
+    return GraphMetadata.read({entry.key: entry.value for entry in model.metadata_props}, source_file)
 
 
-def write_metadata(model: "onnx.ModelProto", metadata: dict[str, Any]) -> None:
-    """Replace what is written about a graph; sorted and compact, so that equal metadata are equal bytes."""
+def write_metadata(model: "onnx.ModelProto", metadata: GraphMetadata) -> None:
+    """Replace what is written about a graph."""
     from onnx import helper
 
-    others = {entry.key: entry.value for entry in model.metadata_props if entry.key != KEY}
-    helper.set_model_props(model, {**others, KEY: json.dumps(metadata, sort_keys=True, separators=(",", ":"))})
+    others = {entry.key: entry.value for entry in model.metadata_props}
+    helper.set_model_props(model, {**others, **metadata.write()})
 
 
 def serialise(model: "onnx.ModelProto") -> bytes:

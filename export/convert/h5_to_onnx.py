@@ -12,7 +12,8 @@ from pathlib import Path
 from edgel3_onnx.atomic import write_bytes
 from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.export.convert.graph import build_mel_graph
-from edgel3_onnx.export.convert.hdf5 import decompress, read_weights
+from edgel3_onnx.export.convert.hdf5 import read_weights
+from edgel3_onnx.export.convert.source import decompress, read_file
 from edgel3_onnx.spec import NETWORKS, NetworkSpec
 
 __all__ = ["convert", "convert_file", "decompress", "main"]
@@ -36,16 +37,12 @@ def convert(
 
 def convert_file(path: str | os.PathLike[str], network: NetworkSpec, *, variant: str | None = None) -> bytes:
     """``convert`` for a file, ``.h5`` or ``.h5.gz``. Raises EdgeL3Error also if the file cannot be read."""
-    path = Path(path)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise EdgeL3Error(f"{path}: cannot be read ({error.strerror or error})") from error
+    data, name = read_file(path), Path(path).name
     return convert(
-        decompress(data, path.name),
+        decompress(data, name),
         network,
         variant=variant,
-        source_file=path.name,
+        source_file=name,
         source_sha256=hashlib.sha256(data).hexdigest(),
     )
 

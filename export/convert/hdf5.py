@@ -1,8 +1,8 @@
-"""Read the published Keras HDF5 files: decompress, match weights to layers, refuse what does not fit."""
+"""Read the published Keras HDF5 files: match weights to layers, refuse what does not fit."""
 
-import gzip
 import io
-import zlib
+import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,16 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from edgel3_onnx.exceptions import EdgeL3Error
+from edgel3_onnx.export.convert import isolated
+from edgel3_onnx.export.convert.kernels import check_kernels
 from edgel3_onnx.spec import FRONTENDS, NetworkSpec
 
 if TYPE_CHECKING:
     import h5py
 
-_GZIP_MAGIC = b"\x1f\x8b"
-_CHUNK = 1 << 20
-# The largest published file, a dense L3 audio network with its front end's kernels, is some 36 MB
-# uncompressed.
-_MAX_BYTES = 256 << 20
+_MOST_NAMES = 1000  # of layers, or of a layer's weights
 
 Array = npt.NDArray[np.float32]
 
@@ -51,7 +49,7 @@ class ConvLayer:
 
 @dataclass(frozen=True)
 class Weights:
-    """All weights of one network, as Keras stores them; the front end's kernels are not among them."""
+    """The weights of one network, as Keras stores them; those of the front end are in ``kernels``."""
 
     input_batch_norm: BatchNorm
     convs: tuple[ConvLayer, ...]
@@ -65,59 +63,36 @@ class _Expected:
     shapes: tuple[tuple[int, ...], ...]
 
 
-def decompress(data: bytes, source_file: str, max_bytes: int = _MAX_BYTES) -> bytes:
-    """Return ``data`` gunzipped if it is a gzip stream, else unchanged.
-
-    Raises EdgeL3Error if the stream is truncated or corrupt, or if it, or plain ``data``, exceeds
-    ``max_bytes``.
-    """
-    if not data.startswith(_GZIP_MAGIC):
-        if len(data) > max_bytes:
-            raise EdgeL3Error(f"{source_file}: {len(data)} bytes, more than the {max_bytes} allowed")
-        return data
-    pieces: list[bytes] = []
-    total = 0
-    try:
-        with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
-            while piece := stream.read(_CHUNK):
-                total += len(piece)
-                if total > max_bytes:
-                    raise EdgeL3Error(f"{source_file}: more than the {max_bytes} bytes allowed when unpacked")
-                pieces.append(piece)
-    except (OSError, EOFError, zlib.error) as error:
-        raise EdgeL3Error(f"{source_file}: truncated or corrupt gzip file ({error})") from error
-    return b"".join(pieces)
-
-
 def read_weights(data: bytes, network: NetworkSpec, source_file: str) -> Weights:
     """Read the weights of ``network`` from the uncompressed HDF5 file ``data``.
 
     Both layouts of Keras are read: a whole saved model (group ``model_weights``) and weights only (at the
     root). Layers are matched by the order of the attribute ``layer_names``, never by name, as
-    ``Model.load_weights`` does.
+    ``Model.load_weights`` does. The HDF5 library runs in a process of its own, and nothing is read that is not
+    stored in the file itself: it may come from anywhere.
 
     Raises EdgeL3Error, in one line, if the file is no readable HDF5 file of Keras weights, if its layers
-    differ from the network's (the first that differs is named, with expected and found shape), or if a weight
-    is not finite.
+    differ from the network's (the first that differs is named, with expected and found shape), if a weight
+    is not finite, or if the weights were made for another front end.
     """
-    import h5py
-
-    try:
-        with h5py.File(io.BytesIO(data), "r") as file:
-            arrays = _read_layers(file, network, source_file)
-    except EdgeL3Error:
-        raise
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:
-        reason = " ".join(str(error).split())
-        raise EdgeL3Error(f"{source_file}: not a readable HDF5 file of Keras weights ({reason})") from error
-    layers = iter(arrays[1:])
-    input_batch_norm = BatchNorm(*next(layers))
+    layers = [layer.shapes for layer in _expected_layers(network)]
+    stored = isolated.call(_stored_weights, data, network, source_file, source_file=source_file)
+    values = np.frombuffer(stored, np.float32)
+    arrays = []
+    for shape in itertools.chain(*layers):
+        arrays.append(values[: math.prod(shape)].reshape(shape))
+        values = values[math.prod(shape) :]
     convs = []
+    position = 3 + 4  # behind the front end and the input BatchNormalization
     for index in range(len(network.filters)):
-        kernel, bias = next(layers)
-        batch_norm = BatchNorm(*next(layers)) if _has_batch_norm(network, index) else None
+        kernel, bias = arrays[position : position + 2]
+        position += 2
+        batch_norm = None
+        if _has_batch_norm(network, index):
+            batch_norm = BatchNorm(*arrays[position : position + 4])
+            position += 4
         convs.append(ConvLayer(kernel, bias, batch_norm))
-    return Weights(input_batch_norm, tuple(convs))
+    return Weights(BatchNorm(*arrays[3:7]), tuple(convs))
 
 
 def _has_batch_norm(network: NetworkSpec, index: int) -> bool:
@@ -139,16 +114,32 @@ def _expected_layers(network: NetworkSpec) -> Iterator[_Expected]:
         channels = filters
 
 
+def _stored_weights(data: bytes, network: NetworkSpec, source_file: str) -> bytes:
+    """All arrays of all layers that have weights, in that order, as float32 in C order, checked."""
+    import h5py
+
+    try:
+        with h5py.File(io.BytesIO(data), "r") as file:
+            layers = _read_layers(file, network, source_file)
+    except (EdgeL3Error, MemoryError):
+        raise
+    except Exception as error:  # h5py raises what the damage suggests to it
+        reason = " ".join(str(error).split())
+        raise EdgeL3Error(f"{source_file}: not a readable HDF5 file of Keras weights ({reason[:200]})") from error
+    return b"".join(array.tobytes() for arrays in layers for array in arrays)
+
+
 def _read_layers(file: "h5py.File", network: NetworkSpec, source_file: str) -> list[list[Array]]:
     """The arrays of every layer that has weights; shapes are compared before any array is read."""
-    root = file.get("model_weights", file)
+    root = _member(file, "model_weights", source_file) if "model_weights" in file else file
     if "layer_names" not in root.attrs:
         raise EdgeL3Error(f"{source_file}: not a file of Keras weights (no attribute 'layer_names')")
     found = []
-    for name in map(_text, root.attrs["layer_names"]):
-        group = root[name]
-        if len(group.attrs["weight_names"]):
-            found.append((name, [group[_text(weight)] for weight in group.attrs["weight_names"]]))
+    for name in _names(root, "layer_names", source_file):
+        group = _member(root, name, source_file)
+        weights = _names(group, "weight_names", source_file)
+        if weights:
+            found.append((name, [_member(group, weight, source_file) for weight in weights]))
 
     expected = list(_expected_layers(network))
     for number, (want, (name, datasets)) in enumerate(zip(expected, found, strict=False), 1):
@@ -174,12 +165,41 @@ def _read_layers(file: "h5py.File", network: NetworkSpec, source_file: str) -> l
     for number, (want, (name, datasets)) in enumerate(zip(expected, found, strict=True), 1):
         where = f"{source_file}: layer {number}, {name!r} ({want.title})"
         arrays.append([_read(dataset, where) for dataset in datasets])
+        if number == 1:
+            check_kernels(arrays[-1], FRONTENDS[network.frontend], where)
         if "BatchNormalization" in want.title and (arrays[-1][3] < 0).any():
             raise EdgeL3Error(f"{where}: the variance is negative")
     return arrays
 
 
+def _names(group: "h5py.Group", attribute: str, source_file: str) -> list[str]:
+    """An attribute's names, which are bytes (Keras with h5py 2) or str."""
+    size = group.attrs.get_id(attribute).shape
+    if len(size) != 1 or size[0] > _MOST_NAMES:
+        raise EdgeL3Error(f"{source_file}: {group.name!r} has {attribute} of shape {size}")
+    return [name.decode() if isinstance(name, bytes) else str(name) for name in group.attrs[attribute]]
+
+
+def _member(group: "h5py.Group", path: str, source_file: str) -> Any:
+    """What ``path`` leads to within ``group``. Links elsewhere, in the worst case to other files, are refused."""
+    import h5py
+
+    member = group
+    for name in path.split("/"):
+        link = member.get(name, getlink=True)
+        if link is None:
+            raise KeyError(f"no {name!r} in {member.name!r}")
+        if not isinstance(link, h5py.HardLink):
+            raise EdgeL3Error(f"{source_file}: {name!r} in {member.name!r} is a link elsewhere")
+        member = member[name]
+    return member
+
+
 def _read(dataset: "h5py.Dataset", where: str) -> Array:
+    if dataset.external is not None or dataset.is_virtual:
+        raise EdgeL3Error(f"{where}: its weights are in another file")
+    if dataset.chunks is not None and math.prod(dataset.chunks) > dataset.size:
+        raise EdgeL3Error(f"{where}: {dataset.size} weights are stored in chunks of {math.prod(dataset.chunks)}")
     if dataset.dtype.kind != "f":
         raise EdgeL3Error(f"{where}: expected floating-point weights, found {dataset.dtype}")
     with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite and is refused below
@@ -187,11 +207,6 @@ def _read(dataset: "h5py.Dataset", where: str) -> Array:
     if not np.isfinite(array).all():
         raise EdgeL3Error(f"{where}: {int((~np.isfinite(array)).sum())} weights are NaN or infinite")
     return array
-
-
-def _text(name: Any) -> str:
-    """HDF5 attributes hold names as bytes (Keras with h5py 2) or as str."""
-    return name.decode() if isinstance(name, bytes) else str(name)
 
 
 def _show(shapes: tuple[tuple[int, ...], ...]) -> str:

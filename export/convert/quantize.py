@@ -1,5 +1,6 @@
 """Make a smaller graph: int8 for CPUs with integer dot products, fp16 for GPUs."""
 
+import dataclasses
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,6 @@ from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error
 from edgel3_onnx.export.convert.calibration import Calibration, built_in
 from edgel3_onnx.export.convert.compact import expand
 from edgel3_onnx.export.convert.graph import parse, read_metadata, serialise, write_metadata
-from edgel3_onnx.spec import FrontEndSpec
 
 if TYPE_CHECKING:
     import onnx
@@ -36,22 +36,26 @@ def quantize(graph: bytes, precision: str, calibration: Calibration | None = Non
     if precision not in ("int8", "fp16"):
         raise EdgeL3ArgumentError(f"precision must be int8 or fp16, got {precision!r}")
     model = parse(graph, "graph")
-    metadata = read_metadata(model)
+    metadata = read_metadata(model, "graph")
     if metadata is None:
         raise EdgeL3Error(f"only graphs with metadata of this package can be made {precision}")
-    if (metadata.get("kind"), metadata.get("precision")) != ("mel", "fp32"):
-        found = f"{metadata.get('kind')} {metadata.get('precision')}"
+    if (metadata.kind, metadata.precision) != ("mel", "fp32"):
+        found = f"{metadata.kind} {metadata.precision}"
         raise EdgeL3Error(f"only a graph of kind mel in fp32 can be made {precision}, this one is {found}")
-    expand(model)
-    metadata = {**metadata, "precision": precision}
+    images = None
     if precision == "int8":
-        calibration = calibration or built_in(FrontEndSpec(**metadata["frontend"]))
-        model = _to_int8(model, calibration.images)
-        metadata["calibration"] = calibration.name
-    else:
-        model = _to_fp16(model)
-    write_metadata(model, metadata)
-    return serialise(model)
+        calibration = calibration or built_in(metadata.frontend)
+        metadata, images = dataclasses.replace(metadata, calibration=calibration.name), calibration.images
+    try:
+        expand(model)
+        model = _to_fp16(model) if images is None else _to_int8(model, images)
+        write_metadata(model, dataclasses.replace(metadata, precision=precision))
+        return serialise(model)
+    except (EdgeL3Error, MemoryError):
+        raise
+    except Exception as error:  # onnx and ONNX Runtime raise what a graph of another make suggests to them
+        reason = " ".join(str(error).split())[:200]
+        raise EdgeL3Error(f"this graph cannot be made {precision} ({reason})") from error
 
 
 def _head(model: "onnx.ModelProto") -> list["onnx.NodeProto"]:

@@ -6,10 +6,11 @@ the spectrum is a discrete Fourier transform in two stages of short sums (Cooley
 a matrix product whose factors are split into a coarse part of few bits and the fine rest (Dekker 1971): the
 products and sums of coarse parts are exact in float32, and all others are smaller by 2^-7 and more.
 
-The matrices (3 MB at 48 kHz) are not stored but computed from one period of a cosine; ONNX Runtime does that once,
-when it loads the graph.
+The matrices (3 MB at 48 kHz) are not stored but computed, from one period of a cosine and from the two values per
+frequency that the mel bands have; ONNX Runtime does that once, when it loads the graph.
 """
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,7 @@ import numpy.typing as npt
 
 from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.export.convert.graph import parse, read_metadata, serialise, write_metadata
+from edgel3_onnx.export.convert.kernels import mel_bands
 from edgel3_onnx.spec import FrontEndSpec
 
 # Bits that coarse (matrix, data) keep, of the largest value possible. A sum of the first stage is up to N1 / 2 <= 2^5
@@ -40,11 +42,11 @@ def add_front_end(graph: bytes) -> bytes:
     from onnx import TensorProto, helper
 
     model = parse(graph, "graph")
-    metadata = read_metadata(model)
-    if metadata is None or metadata.get("kind") != "mel":
-        found = "no metadata" if metadata is None else f"kind {metadata.get('kind')!r}"
+    metadata = read_metadata(model, "graph")
+    if metadata is None or metadata.kind != "mel":
+        found = "no metadata" if metadata is None else f"kind {metadata.kind!r}"
         raise EdgeL3Error(f"a front end goes in front of a graph of kind 'mel', this one has {found}")
-    spec = FrontEndSpec(**metadata["frontend"])
+    spec = metadata.frontend
     front_end = _Builder()
     _level(front_end, _mel_power(front_end, spec, _spectrum(front_end, spec)), spec, model.graph.input[0].name)
     nodes = front_end.nodes + list(model.graph.node)
@@ -52,7 +54,7 @@ def add_front_end(graph: bytes) -> bytes:
     model.graph.node.extend(nodes)
     model.graph.input.append(helper.make_tensor_value_info("audio", TensorProto.FLOAT, ["N", spec.window_length]))
     model.graph.initializer.extend(front_end.initializers)
-    write_metadata(model, {**metadata, "kind": "waveform"})
+    write_metadata(model, dataclasses.replace(metadata, kind="waveform"))
     return serialise(model)
 
 
@@ -200,11 +202,19 @@ def _mel_power(front_end: _Builder, spec: FrontEndSpec, spectrum: str) -> str:
     bins = np.arange(half)[:, None] + first * np.arange(second)
     bins = np.minimum(bins, spec.n_fft - bins).ravel()
     # The bins with k1 = 0 and N1 / 2 and their complex conjugates are both there.
-    weights = mel_bands(spec)[bins] / np.bincount(bins)[bins, None]
+    weights = (mel_bands(spec)[bins] / np.bincount(bins)[bins, None]).T
     power = front_end.reshape(front_end("Mul", spectrum, spectrum), 0, half, 2, second * spec.n_frames)
     power = front_end("ReduceSum", power, front_end.constant([2], np.int64), keepdims=0)
     power = front_end.reshape(power, 0, half * second, spec.n_frames)
-    return front_end("MatMul", front_end.constant(weights.T, np.float32), power)
+    return front_end("MatMul", _two_per_column(front_end, weights), power)
+
+
+def _two_per_column(front_end: _Builder, matrix: npt.NDArray[np.float64]) -> str:
+    """A matrix with at most two values per column, as neighbouring triangles have, put together at load."""
+    rows = np.argsort(matrix, axis=0)[-2:]
+    zeros = front_end("ConstantOfShape", front_end.constant(matrix.shape, np.int64))
+    values = front_end.constant(np.take_along_axis(matrix, rows, axis=0), np.float32)
+    return front_end("ScatterElements", zeros, front_end.constant(rows, np.int32), values, axis=0)
 
 
 def _level(front_end: _Builder, mel_power: str, spec: FrontEndSpec, image: str) -> None:
@@ -214,19 +224,3 @@ def _level(front_end: _Builder, mel_power: str, spec: FrontEndSpec, image: str) 
     level = front_end("Mul", front_end("Log", floored), front_end.constant(10 / np.log(10), np.float32))
     relative = front_end("Sub", level, front_end("ReduceMax", level, axes=[1, 2, 3], keepdims=1))
     front_end("Max", relative, front_end.constant(-spec.top_db, np.float32), to=image)
-
-
-def mel_bands(spec: FrontEndSpec) -> npt.NDArray[np.float64]:
-    """Triangular filters, float64 (n_fft // 2 + 1, n_mels), from power spectrum to mel bands.
-
-    Source: HTK book, section 5.6 (mel(f) = 2595 log10(1 + f / 700)); Slaney, Auditory Toolbox (area
-    normalisation).
-    """
-    nyquist = spec.sample_rate / 2  # Hz
-    mels = np.linspace(0, 2595 * np.log10(1 + nyquist / 700), spec.n_mels + 2)
-    edges = 700 * (10 ** (mels / 2595) - 1)  # Hz
-    frequencies = np.linspace(0, nyquist, spec.n_fft // 2 + 1)[:, None]
-    low, centre, high = edges[:-2], edges[1:-1], edges[2:]
-    rising, falling = (frequencies - low) / (centre - low), (high - frequencies) / (high - centre)
-    triangles: npt.NDArray[np.float64] = np.maximum(0, np.minimum(rising, falling)) * 2 / (high - low)
-    return triangles

@@ -1,5 +1,4 @@
 /* Which SIMD levels this machine has. */
-#include "cpu.h"
 #include "kernels.h"
 
 const kernels *frontend_level(int index)
@@ -11,6 +10,9 @@ const kernels *frontend_level(int index)
         levels[count++] = &kernels_avx2;
     if (cpu_has_avx512())
         levels[count++] = &kernels_avx512;
+#endif
+#ifdef HAVE_NEON_LEVEL
+    levels[count++] = &kernels_neon;
 #endif
     return index >= 0 && index < count ? levels[index] : NULL;
 }

@@ -82,17 +82,28 @@ static void finish(batch *b, int64_t until, int shared_from, int shared_to, int 
     }
 }
 
-int mel_run(const mel_plan *plan, const mel_request *request, float *images)
+/* Whether the images have room, and no sample's index overflows. */
+static int fits(const mel_spec *spec, const mel_request *request, int64_t room)
+{
+    return request->length >= 1 && request->lead >= 0 && request->hop_length >= 1 && request->start >= 0 &&
+           request->count >= 0 && request->start <= INT64_MAX / 4 / request->hop_length - request->count &&
+           request->count <= room / spec->n_mels / spec->n_frames;
+}
+
+int mel_run(const mel_plan *plan, const mel_request *request, float *images, int64_t room)
 {
     const mel_spec *spec = &plan->spec;
     int lanes = plan->kernels->lanes, step = 0;
     int shared_from = 0, shared_to = 0; /* frames of a window that the one before has too, step frames later */
     size_t work = sizeof(double) * WORK_PER_LANE(plan->tables.radix) * lanes;
     size_t alignment = sizeof(double) * MAX_LANES;
-    char *memory = malloc(alignment + work + sizeof(float) * lanes * ((size_t)spec->n_fft + spec->n_mels));
     batch b = {.plan = plan, .request = request, .images = images};
+    char *memory;
+    if (!fits(spec, request, room))
+        return FRONTEND_BAD_SIZE;
+    memory = malloc(alignment + work + sizeof(float) * lanes * ((size_t)spec->n_fft + spec->n_mels));
     if (!memory)
-        return -1;
+        return FRONTEND_NO_MEMORY;
     b.work = (double *)(memory + (alignment - (uintptr_t)memory % alignment));
     b.padded = (float *)((char *)b.work + work);
     b.decibels = b.padded + (size_t)lanes * spec->n_fft;

@@ -9,7 +9,7 @@
 #define TABLE_LAST (ZERO_CROSSINGS * TABLE_STEPS)
 #define KAISER_BETA 14.769656459379492
 #define ROLLOFF 0.9475937167399596
-#define PHASE_BYTES (2 << 20) /* the most that the rows of all phases may take, so that they stay in the cache */
+#define MAX_RATIO 512.0
 
 /* Modified Bessel function of the first kind, order 0, by its power series. */
 static double bessel_i0(double x)
@@ -35,8 +35,8 @@ static double *half_filter(double scale)
     return table;
 }
 
-/* Lays the table out so that the taps of one offset are neighbours: the left wing in the order of its samples,
- * nearest last, and the right wing nearest first. */
+/* Lays the table out so that the taps of one row are neighbours: the left wing in the order of its samples, nearest
+ * last, and the right wing nearest first. */
 static void fill_rows(kaiser_filter *filter, const double *table)
 {
     int step = filter->step, reach = filter->reach;
@@ -44,51 +44,53 @@ static void fill_rows(kaiser_filter *filter, const double *table)
         size_t row = (size_t)offset * reach;
         for (int i = 0; i < (TABLE_LAST + 1 - offset) / step; i++) {
             int at = offset + i * step;
-            float value = (float)table[at];
-            float slope = at < TABLE_LAST ? (float)(table[at + 1] - table[at]) : 0.0f;
-            filter->left[row + reach - 1 - i] = filter->right[row + i] = value;
+            double slope = at < TABLE_LAST ? table[at + 1] - table[at] : 0.0;
+            filter->left[row + reach - 1 - i] = filter->right[row + i] = table[at];
             filter->left_slope[row + reach - 1 - i] = filter->right_slope[row + i] = slope;
         }
     }
 }
 
-kaiser_filter *kaiser_filter_create(double ratio, int64_t phases, int level)
+int kaiser_filter_create(kaiser_filter **to, double ratio, int level)
 {
-    kaiser_filter *filter = calloc(1, sizeof *filter);
+    const size_t alignment = sizeof(double) * TAPS_MULTIPLE;
+    kaiser_filter *filter;
     double *table;
     size_t size;
+    *to = NULL;
+    if (!(ratio >= 1.0 / TABLE_STEPS && ratio <= MAX_RATIO) || !frontend_level(level))
+        return FRONTEND_BAD_SIZE;
+    filter = calloc(1, sizeof *filter);
     if (!filter)
-        return NULL;
+        return FRONTEND_NO_MEMORY;
     filter->kernels = frontend_level(level);
     filter->ratio = ratio;
     filter->scale = ratio < 1.0 ? ratio : 1.0;
     filter->step = (int)(filter->scale * TABLE_STEPS); /* truncated, as published */
     filter->reach = (TABLE_LAST + 1) / filter->step;
     filter->reach = (filter->reach + TAPS_MULTIPLE - 1) / TAPS_MULTIPLE * TAPS_MULTIPLE;
-    filter->slack = ((int)(1.0 / ratio) + 2 + TAPS_MULTIPLE - 1) / TAPS_MULTIPLE * TAPS_MULTIPLE;
-    if (phases < PHASE_BYTES / 2 / (int64_t)sizeof(float) / (2 * filter->reach + filter->slack))
-        filter->phases = (int)(phases % 2 ? 2 * phases : phases);
     size = (size_t)(filter->step + 1) * filter->reach;
     table = half_filter(filter->scale);
-    filter->rows = calloc(4 * size, sizeof(float));
-    if (!table || !filter->rows) {
+    filter->memory = calloc(1, 4 * size * sizeof(double) + alignment);
+    if (!table || !filter->memory) {
         free(table);
         kaiser_filter_free(filter);
-        return NULL;
+        return FRONTEND_NO_MEMORY;
     }
-    filter->left = filter->rows;
-    filter->left_slope = filter->rows + size;
-    filter->right = filter->rows + 2 * size;
-    filter->right_slope = filter->rows + 3 * size;
+    filter->left = (double *)((char *)filter->memory + (alignment - (uintptr_t)filter->memory % alignment));
+    filter->left_slope = filter->left + size;
+    filter->right = filter->left + 2 * size;
+    filter->right_slope = filter->left + 3 * size;
     fill_rows(filter, table);
     free(table);
-    return filter;
+    *to = filter;
+    return 0;
 }
 
 void kaiser_filter_free(kaiser_filter *filter)
 {
     if (!filter)
         return;
-    free(filter->rows);
+    free(filter->memory);
     free(filter);
 }

@@ -6,12 +6,22 @@
 #ifndef EDGEL3_KERNELS_H
 #define EDGEL3_KERNELS_H
 
+#include "cpu.h"
 #include "frontend.h"
 
 #if defined(__GNUC__) || defined(__clang__)
 #define INLINE __attribute__((always_inline)) static inline
 #else
 #define INLINE static __forceinline
+#endif
+
+/* Before a loop of few and constant turns, so that an array of vectors becomes registers. */
+#if defined(__clang__)
+#define UNROLL _Pragma("unroll")
+#elif defined(__GNUC__)
+#define UNROLL _Pragma("GCC unroll 8")
+#else
+#define UNROLL
 #endif
 
 /* The real FFT of n_fft samples is a complex one of n_fft / 2 = radix * ROW points: a first pass of that radix,
@@ -21,6 +31,7 @@
 #define ROW_STRIDE (ROW + 1)
 #define MAX_RADIX 16
 #define MAX_LANES 8
+#define MAX_OUTPUTS 8 /* of a resampler, whose sums are in registers together */
 
 /* Work space of the decibels kernel, in doubles per lane: the rows, then the power spectrum. */
 #define WORK_PER_LANE(radix) (2 * (radix) * ROW_STRIDE + (radix) * ROW + 1)
@@ -38,6 +49,21 @@ typedef struct {
     const double *band_weights; /* the bands' weights, one after another */
 } mel_tables;
 
+/* Taps of the two wings of an output, reach each, in the order of the samples: at the table's entry before its position,
+ * and what they grow by up to the next entry. */
+typedef struct {
+    const double *left, *left_slope, *right, *right_slope;
+} tap_rows;
+
+#define TAPS_MULTIPLE 8 /* of which reach is one; rows of taps are aligned to so many doubles */
+
+/* An output of a resampler. */
+typedef struct {
+    double left_amount, right_amount; /* how far its position is on the way to the table's next entry */
+    int left, right;                  /* rows */
+    int at, to;
+} located;
+
 typedef struct {
     const char *name;
     int lanes; /* frames that decibels takes at once */
@@ -50,26 +76,18 @@ typedef struct {
     /* Brings the largest of n values to 0 and what lies more than range below it to -range. */
     void (*normalise)(float *values, int64_t n, float range);
 
-    /* Sum of taps[i] * x[i]; n is a multiple of TAPS_MULTIPLE. */
-    float (*dot)(const float *taps, const float *x, int n);
-
-    /* dot of two rows of taps with each of four signals: dots (4, 2), bit by bit as dot gives them. */
-    void (*dot_pairs)(const float *even, const float *odd, const float *const *x, int n, float *dots);
-
-    /* taps[i] = base[i] + amount * slope[i]; n is a multiple of TAPS_MULTIPLE. */
-    void (*blend)(const float *base, const float *slope, float amount, float *taps, int n);
-
-    /* dot of the blended taps, without storing them. */
-    float (*blend_dot)(const float *base, const float *slope, float amount, const float *x, int n);
+    /* Makes count outputs of a resampler that have their rows of taps in common: samples[at] begins what an output
+     * reads, reach samples for each wing, and outputs[to] takes it. */
+    void (*interpolate)(const tap_rows *rows, int reach, const float *samples, const located *which, int count,
+                        float *outputs);
 } kernels;
 
-#define TAPS_MULTIPLE 16
-
 extern const kernels kernels_baseline;
-#if (defined(__GNUC__) || defined(__clang__)) && defined(__x86_64__)
-#define HAVE_X86_LEVELS
-extern const kernels kernels_avx2;
-extern const kernels kernels_avx512;
+#ifdef HAVE_X86_LEVELS
+extern const kernels kernels_avx2, kernels_avx512;
+#endif
+#ifdef HAVE_NEON_LEVEL
+extern const kernels kernels_neon;
 #endif
 
 /* The level at an index of frontend_level_name. */

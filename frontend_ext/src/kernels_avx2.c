@@ -1,4 +1,4 @@
-/* AVX2 with FMA: four doubles, eight floats. */
+/* AVX2 with FMA: four doubles. */
 #include "kernels.h"
 
 #ifdef HAVE_X86_LEVELS
@@ -8,15 +8,14 @@
 #define KERNELS kernels_avx2
 #define LEVEL_NAME "avx2"
 typedef __m256d vec;
-typedef __m256 fvec;
 typedef uint64_t uvec __attribute__((vector_size(32)));
 #define LANES 4
-#define FLOAT_LANES 8
+#define OUTPUTS 4
 #define FMA(a, b, c) _mm256_fmadd_pd(a, b, c)
 #define FNMA(a, b, c) _mm256_fnmadd_pd(a, b, c)
-#define FLOAT_FMA(a, b, c) _mm256_fmadd_ps(a, b, c)
 #define KEEP(a) __asm__("" : "+x"(a))
 #define MAXIMUM(a, b) _mm256_max_pd(a, b)
+#define LOAD_AS_DOUBLES(from) _mm256_cvtps_pd(_mm_loadu_ps(from))
 #define STORE_AS_FLOATS(to, value) _mm_storeu_ps(to, _mm256_cvtpd_ps(value))
 
 /* Eight samples of every frame, from sample at on: samples[i] holds sample at + i of all frames. */
@@ -33,13 +32,13 @@ INLINE TARGET void load_samples(const float *const *frames, int at, vec *samples
     }
 }
 
-INLINE TARGET float sum_lanes(__m256 a)
+INLINE TARGET double sum_parts(const vec *parts)
 {
-    __m128 sum = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
-    sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
-    return _mm_cvtss_f32(_mm_add_ss(sum, _mm_movehdup_ps(sum)));
+    vec four = parts[0] + parts[1];
+    __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
+    return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
 }
-#define SUM_LANES sum_lanes
+#define SUM_PARTS sum_parts
 
 #include "kernels_body.h"
 #endif

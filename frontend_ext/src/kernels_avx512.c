@@ -1,4 +1,4 @@
-/* AVX-512: eight doubles, sixteen floats. */
+/* AVX-512: eight doubles. */
 #include "kernels.h"
 
 #ifdef HAVE_X86_LEVELS
@@ -8,16 +8,14 @@
 #define KERNELS kernels_avx512
 #define LEVEL_NAME "avx512"
 typedef __m512d vec;
-typedef __m512 fvec;
 typedef uint64_t uvec __attribute__((vector_size(64)));
 #define LANES 8
-#define FLOAT_LANES 16
+#define OUTPUTS 8
 #define FMA(a, b, c) _mm512_fmadd_pd(a, b, c)
 #define FNMA(a, b, c) _mm512_fnmadd_pd(a, b, c)
-#define FLOAT_FMA(a, b, c) _mm512_fmadd_ps(a, b, c)
 #define KEEP(a) __asm__("" : "+v"(a))
 #define MAXIMUM(a, b) _mm512_max_pd(a, b)
-#define SUM_LANES(a) _mm512_reduce_add_ps(a)
+#define LOAD_AS_DOUBLES(from) _mm512_cvtps_pd(_mm256_loadu_ps(from))
 #define STORE_AS_FLOATS(to, value) _mm256_storeu_ps(to, _mm512_cvtpd_ps(value))
 
 /* Four samples of lanes l and l + 4, side by side. */
@@ -41,6 +39,14 @@ INLINE TARGET void load_samples(const float *const *frames, int at, vec *samples
         samples[half + 3] = _mm512_cvtps_pd(_mm256_shuffle_ps(AB, CD, 0xEE));
     }
 }
+
+INLINE TARGET double sum_parts(const vec *parts)
+{
+    __m256d four = _mm256_add_pd(_mm512_castpd512_pd256(parts[0]), _mm512_extractf64x4_pd(parts[0], 1));
+    __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
+    return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+}
+#define SUM_PARTS sum_parts
 
 #include "kernels_body.h"
 #endif

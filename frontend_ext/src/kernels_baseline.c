@@ -1,4 +1,4 @@
-/* The level that every machine has: SSE2 on x86-64, NEON on aarch64, plain scalars elsewhere. */
+/* The level that every machine has: the vectors of the compiler, or plain scalars where it has none. */
 #include "kernels.h"
 
 #include <string.h>
@@ -9,31 +9,19 @@
 #if defined(__GNUC__) || defined(__clang__)
 typedef double vec __attribute__((vector_size(16), may_alias));
 typedef uint64_t uvec __attribute__((vector_size(16)));
-typedef float fvec __attribute__((vector_size(16)));
 #define LANES 2
-#define FLOAT_LANES 4
 #else
 typedef double vec;
 typedef uint64_t uvec;
-typedef float fvec;
 #define LANES 1
-#define FLOAT_LANES 1
 #endif
 
+#define OUTPUTS 4
 #define KEEP(a) (void)0
 
-#ifdef __aarch64__
-#include <arm_neon.h>
-#define LEVEL_NAME "neon"
-#define FMA(a, b, c) vfmaq_f64(c, a, b)
-#define FNMA(a, b, c) vfmsq_f64(c, a, b)
-#define FLOAT_FMA(a, b, c) vfmaq_f32(c, a, b)
-#else
 #define LEVEL_NAME "baseline"
 #define FMA(a, b, c) ((a) * (b) + (c))
 #define FNMA(a, b, c) ((c) - (a) * (b))
-#define FLOAT_FMA(a, b, c) ((a) * (b) + (c))
-#endif
 
 /* Eight samples of every frame, from sample at on: samples[i] holds sample at + i of all frames. */
 INLINE TARGET void load_samples(const float *const *frames, int at, vec *samples)
@@ -57,6 +45,17 @@ INLINE vec maximum(vec a, vec b)
 }
 #define MAXIMUM maximum
 
+INLINE vec load_as_doubles(const float *from)
+{
+    double values[LANES];
+    vec value;
+    for (int lane = 0; lane < LANES; lane++)
+        values[lane] = from[lane];
+    memcpy(&value, values, sizeof value);
+    return value;
+}
+#define LOAD_AS_DOUBLES load_as_doubles
+
 INLINE void store_as_floats(float *to, vec value)
 {
     double values[LANES];
@@ -66,14 +65,15 @@ INLINE void store_as_floats(float *to, vec value)
 }
 #define STORE_AS_FLOATS store_as_floats
 
-INLINE float sum_lanes(fvec a)
+INLINE double sum_parts(const vec *parts)
 {
-    float lanes[FLOAT_LANES], sum = 0.0f;
-    memcpy(lanes, &a, sizeof lanes);
-    for (int lane = 0; lane < FLOAT_LANES; lane++)
-        sum += lanes[lane];
-    return sum;
+    double sums[8];
+    memcpy(sums, parts, sizeof sums);
+    for (int half = 4; half; half /= 2)
+        for (int i = 0; i < half; i++)
+            sums[i] += sums[i + half];
+    return sums[0];
 }
-#define SUM_LANES sum_lanes
+#define SUM_PARTS sum_parts
 
 #include "kernels_body.h"

@@ -1,8 +1,10 @@
 /* The kernels, written once. The including file gives
  *   TARGET (attribute of every function), KERNELS (the table to define), LEVEL_NAME,
- *   vec of LANES doubles, uvec of LANES uint64_t, fvec of FLOAT_LANES floats,
- *   FMA = a * b + c, FNMA = c - a * b, FLOAT_FMA, MAXIMUM, STORE_AS_FLOATS, SUM_LANES, load_samples,
- *   KEEP = makes a fvec stay in a register (gcc would rather load it again for each use).
+ *   vec of LANES doubles, uvec of LANES uint64_t,
+ *   FMA = a * b + c, FNMA = c - a * b, MAXIMUM, LOAD_AS_DOUBLES, STORE_AS_FLOATS, load_samples,
+ *   OUTPUTS = how many outputs of a resampler have their sums in registers together,
+ *   SUM_PARTS = the sum of the eight doubles of an array of vectors: i and i + 4, then i and i + 2, then both,
+ *   KEEP = makes a vec stay in a register (gcc would rather load it again for each use).
  */
 #include <string.h>
 
@@ -316,69 +318,65 @@ TARGET static void normalise_kernel(float *values, int64_t n, float range)
     }
 }
 
-INLINE TARGET fvec load_floats(const float *from)
-{
-    fvec value;
-    memcpy(&value, from, sizeof value);
-    return value;
-}
+#define PARTS (TAPS_MULTIPLE / LANES) /* vectors that hold the partial sums of one output */
 
-INLINE TARGET fvec blended(const float *base, const float *slope, float amount, int i)
+/* The products of one wing with the samples of count outputs, as partial sums of taps and of their slopes: whatever the
+ * level, the first of eight takes taps 0, 8, 16 and so on. */
+INLINE TARGET void sum_wing(const double *taps, const double *slope, int reach, const float *const *x, int count,
+                            vec sums[][PARTS], vec growth[][PARTS])
 {
-    return FLOAT_FMA(load_floats(slope + i), amount - (fvec){0}, load_floats(base + i));
-}
-
-TARGET static float dot_kernel(const float *taps, const float *x, int n)
-{
-    fvec sum = {0};
-    for (int i = 0; i < n; i += FLOAT_LANES)
-        sum = FLOAT_FMA(load_floats(taps + i), load_floats(x + i), sum);
-    return SUM_LANES(sum);
-}
-
-TARGET static void dot_pairs_kernel(const float *even, const float *odd, const float *const *x, int n, float *dots)
-{
-    const float *x0 = x[0], *x1 = x[1], *x2 = x[2], *x3 = x[3];
-    fvec even0 = {0}, even1 = {0}, even2 = {0}, even3 = {0}, odd0 = {0}, odd1 = {0}, odd2 = {0}, odd3 = {0};
-    for (int i = 0; i < n; i += FLOAT_LANES) {
-        fvec a = load_floats(even + i), b = load_floats(odd + i), value;
-#define STEP(k)                             \
-    value = load_floats(x##k + i);          \
-    KEEP(value);                            \
-    even##k = FLOAT_FMA(a, value, even##k); \
-    odd##k = FLOAT_FMA(b, value, odd##k);
-        STEP(0)
-        STEP(1)
-        STEP(2)
-        STEP(3)
-#undef STEP
-    }
-    dots[0] = SUM_LANES(even0), dots[1] = SUM_LANES(odd0);
-    dots[2] = SUM_LANES(even1), dots[3] = SUM_LANES(odd1);
-    dots[4] = SUM_LANES(even2), dots[5] = SUM_LANES(odd2);
-    dots[6] = SUM_LANES(even3), dots[7] = SUM_LANES(odd3);
-}
-
-TARGET static void blend_kernel(const float *base, const float *slope, float amount, float *taps, int n)
-{
-    for (int i = 0; i < n; i += FLOAT_LANES) {
-        fvec value = blended(base, slope, amount, i);
-        memcpy(taps + i, &value, sizeof value);
+    for (int part = 0; part < PARTS; part++) {
+        vec sum[MAX_OUTPUTS] = {{0}}, more[MAX_OUTPUTS] = {{0}};
+        for (int i = part * LANES; i < reach; i += TAPS_MULTIPLE) {
+            vec tap = *(const vec *)(taps + i), rise = *(const vec *)(slope + i);
+            UNROLL
+            for (int k = 0; k < count; k++) {
+                vec value = LOAD_AS_DOUBLES(x[k] + i);
+                KEEP(value);
+                sum[k] = FMA(tap, value, sum[k]);
+                more[k] = FMA(rise, value, more[k]);
+            }
+        }
+        UNROLL
+        for (int k = 0; k < count; k++)
+            sums[k][part] = sum[k], growth[k][part] = more[k];
     }
 }
 
-TARGET static float blend_dot_kernel(const float *base, const float *slope, float amount, const float *x, int n)
+INLINE TARGET void interpolate_some(const tap_rows *rows, int reach, const float *samples, const located *which,
+                                    float *outputs, int count)
 {
-    fvec low = {0}, high = {0};
-    int i = 0;
-    for (; i + 2 * FLOAT_LANES <= n; i += 2 * FLOAT_LANES) {
-        low = FLOAT_FMA(blended(base, slope, amount, i), load_floats(x + i), low);
-        high = FLOAT_FMA(blended(base, slope, amount, i + FLOAT_LANES), load_floats(x + i + FLOAT_LANES), high);
+    const float *left[MAX_OUTPUTS], *right[MAX_OUTPUTS];
+    vec sums[2][MAX_OUTPUTS][PARTS], growth[2][MAX_OUTPUTS][PARTS];
+    UNROLL
+    for (int k = 0; k < count; k++) {
+        left[k] = samples + which[k].at;
+        right[k] = left[k] + reach;
     }
-    if (i < n)
-        low = FLOAT_FMA(blended(base, slope, amount, i), load_floats(x + i), low);
-    return SUM_LANES(low + high);
+    sum_wing(rows->left, rows->left_slope, reach, left, count, sums[0], growth[0]);
+    sum_wing(rows->right, rows->right_slope, reach, right, count, sums[1], growth[1]);
+    for (int k = 0; k < count; k++) {
+        vec left_amount = broadcast(which[k].left_amount), right_amount = broadcast(which[k].right_amount);
+        vec total[PARTS];
+        UNROLL
+        for (int part = 0; part < PARTS; part++)
+            total[part] = FMA(growth[0][k][part], left_amount, sums[0][k][part]) +
+                          FMA(growth[1][k][part], right_amount, sums[1][k][part]);
+        outputs[which[k].to] = (float)SUM_PARTS(total);
+    }
 }
 
-const kernels KERNELS = {LEVEL_NAME,  LANES,        decibels_kernel, normalise_kernel,
-                         dot_kernel,  dot_pairs_kernel, blend_kernel, blend_dot_kernel};
+TARGET static void interpolate_kernel(const tap_rows *rows, int reach, const float *samples, const located *which,
+                                      int count, float *outputs)
+{
+    for (; count >= OUTPUTS; count -= OUTPUTS, which += OUTPUTS)
+        interpolate_some(rows, reach, samples, which, outputs, OUTPUTS);
+    for (; count >= 4; count -= 4, which += 4)
+        interpolate_some(rows, reach, samples, which, outputs, 4);
+    for (; count >= 2; count -= 2, which += 2)
+        interpolate_some(rows, reach, samples, which, outputs, 2);
+    if (count)
+        interpolate_some(rows, reach, samples, which, outputs, 1);
+}
+
+const kernels KERNELS = {LEVEL_NAME, LANES, decibels_kernel, normalise_kernel, interpolate_kernel};

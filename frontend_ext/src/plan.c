@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #define PI 3.14159265358979323846
+#define MAX_WINDOW 1000000 /* samples, so that the numbers of one window are those of an int */
 
 /* Edge index of the HTK mel bands, equally spaced in mels from 0 Hz to the Nyquist frequency, in Hz. */
 static double mel_edge(const mel_spec *spec, int index)
@@ -60,12 +61,26 @@ static void fill_fft_tables(mel_plan *plan)
     }
 }
 
-mel_plan *mel_plan_create(const mel_spec *spec, int level)
+/* Whether the tables, the work space and the kernels were made for these numbers. */
+static int serves(const mel_spec *spec)
+{
+    return (spec->n_fft == 1024 || spec->n_fft == 2048) && spec->n_mels >= 1 && spec->n_mels <= spec->n_fft / 2 &&
+           spec->sample_rate >= 1 && spec->window_length >= 1 && spec->window_length <= MAX_WINDOW &&
+           spec->hop_length >= 1 && spec->hop_length <= MAX_WINDOW &&
+           spec->n_frames == (spec->window_length + spec->hop_length - 1) / spec->hop_length && spec->pad_left >= 0 &&
+           spec->pad_left < spec->n_fft && spec->amin >= 1e-100 && spec->amin <= 1.0 && spec->top_db >= 0.0;
+}
+
+int mel_plan_create(mel_plan **to, const mel_spec *spec, int level)
 {
     int n = spec->n_fft, radix = n / 2 / ROW, weights = 0;
-    mel_plan *plan = calloc(1, sizeof *plan);
+    mel_plan *plan;
+    *to = NULL;
+    if (!serves(spec) || !frontend_level(level))
+        return FRONTEND_BAD_SIZE;
+    plan = calloc(1, sizeof *plan);
     if (!plan)
-        return NULL;
+        return FRONTEND_NO_MEMORY;
     plan->spec = *spec;
     plan->kernels = frontend_level(level);
     plan->taper = malloc(sizeof(double) * n);
@@ -78,7 +93,7 @@ mel_plan *mel_plan_create(const mel_spec *spec, int level)
     if (!plan->taper || !plan->first || !plan->second || !plan->split || !plan->band_first || !plan->band_length ||
         !plan->band_weights) {
         mel_plan_free(plan);
-        return NULL;
+        return FRONTEND_NO_MEMORY;
     }
     plan->tables = (mel_tables){
         .n_mels = spec->n_mels,
@@ -95,7 +110,8 @@ mel_plan *mel_plan_create(const mel_spec *spec, int level)
     fill_fft_tables(plan);
     for (int m = 0; m < spec->n_mels; m++)
         weights += fill_band(plan, m, plan->band_weights + weights);
-    return plan;
+    *to = plan;
+    return 0;
 }
 
 void mel_plan_free(mel_plan *plan)

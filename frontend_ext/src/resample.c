@@ -1,55 +1,44 @@
-/* kaiser_best, block by block. */
+/* kaiser_best, block by block.
+ *
+ * Every output interpolates its taps between two entries of the filter's table, in double precision throughout, and is
+ * rounded once. Those that were located together and read the same rows of taps are made together, whatever the ratio.
+ */
 #include "resample.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define CHUNK 8192         /* input samples taken at a time */
-#define BLOCK 8192         /* outputs located at a time, then made phase by phase */
-#define SAME_FRACTION 1e-7 /* input samples; what an output changes by then is below its float32 rounding */
+#define CHUNK 8192 /* input samples taken at a time */
+#define BLOCK 4096 /* outputs located at a time */
 
-/* Where a ratio is worth it, the outputs 2 k and 2 k + 1 read the same samples, those of the even one, and the odd one's
- * taps are shifted instead; that makes two outputs of every load. It is so for every output, in whatever company it is
- * made, so that blocks do not show in the result. */
 struct resampler {
     const kaiser_filter *filter;
-    double time;       /* of the next output, in input samples: the running sum that resampy keeps, errors included */
-    int64_t produced;  /* outputs located so far */
-    int64_t received;  /* inputs so far */
-    int64_t origin;    /* input index of buffer[0] */
-    int64_t filled;    /* samples in buffer */
-    int64_t even_from; /* input index where the samples of the last even output begin */
-    float *buffer;     /* 2 * reach + CHUNK + slack */
-    float *rows;       /* (phases, 2 * reach + slack): the taps of a phase, shifted */
-    struct made_for {
-        double fraction; /* -1 before */
-        int shift;
-    } *row_made_for;        /* (phases,) */
-    double fraction[BLOCK]; /* how far a located output lies after the input sample before it */
-    int at[BLOCK];          /* where in the buffer its samples begin, or its even neighbour's */
-    int shift[BLOCK];       /* by how much its own begin later */
+    double time;      /* of the next output, in input samples: the running sum that resampy keeps, errors included */
+    int64_t produced; /* outputs located so far */
+    int64_t received; /* inputs so far */
+    int64_t origin;   /* input index of buffer[0] */
+    int64_t filled;   /* samples in buffer */
+    float *buffer;    /* 2 * reach + CHUNK */
+    located outputs[BLOCK], sorted[BLOCK];
 };
 
-resampler *resampler_create(const kaiser_filter *filter)
+int resampler_create(resampler **to, const kaiser_filter *filter)
 {
     resampler *state = calloc(1, sizeof *state);
-    size_t reach = (size_t)filter->reach, slack = (size_t)filter->slack, phases = (size_t)filter->phases;
+    size_t reach = (size_t)filter->reach;
+    *to = NULL;
     if (!state)
-        return NULL;
+        return FRONTEND_NO_MEMORY;
     state->filter = filter;
     state->origin = -(int64_t)reach;
     state->filled = (int64_t)reach;
-    state->buffer = calloc(2 * reach + CHUNK + slack, sizeof(float));
-    state->rows = malloc(sizeof(float) * (phases * (2 * reach + slack) + 1));
-    state->row_made_for = malloc(sizeof(struct made_for) * (phases + 1));
-    if (!state->buffer || !state->rows || !state->row_made_for) {
+    state->buffer = calloc(2 * reach + CHUNK, sizeof(float));
+    if (!state->buffer) {
         resampler_free(state);
-        return NULL;
+        return FRONTEND_NO_MEMORY;
     }
-    for (size_t phase = 0; phase < phases; phase++)
-        state->row_made_for[phase].fraction = -1.0;
-    return state;
+    *to = state;
+    return 0;
 }
 
 void resampler_free(resampler *state)
@@ -57,26 +46,11 @@ void resampler_free(resampler *state)
     if (!state)
         return;
     free(state->buffer);
-    free(state->rows);
-    free(state->row_made_for);
     free(state);
 }
 
-/* A position in the table: a row, and how far it is on the way to the next one. */
-typedef struct {
-    size_t row;
-    float amount;
-} position;
-
-static position locate(const kaiser_filter *filter, double distance)
-{
-    double index = distance * TABLE_STEPS;
-    int offset = (int)index;
-    return (position){(size_t)offset * filter->reach, (float)(index - offset)};
-}
-
 /* Finds the next outputs whose samples are all in the buffer; returns how many. */
-static int locate_outputs(resampler *state, int64_t most)
+static int locate(resampler *state, int64_t most)
 {
     const kaiser_filter *filter = state->filter;
     const double increment = 1.0 / filter->ratio;
@@ -84,152 +58,102 @@ static int locate_outputs(resampler *state, int64_t most)
     int count = 0;
     for (; count < most && count < BLOCK; count++) {
         int64_t n = (int64_t)state->time;
+        double left, right;
+        located *output = state->outputs + count;
         if (n > last)
             break;
-        if (!filter->phases || (state->produced + count) % 2 == 0)
-            state->even_from = n - filter->reach + 1;
-        state->at[count] = (int)(state->even_from - state->origin);
-        state->shift[count] = (int)(n - filter->reach + 1 - state->even_from);
-        state->fraction[count] = state->time - (double)n;
+        left = filter->scale * (state->time - (double)n);
+        right = (filter->scale - left) * TABLE_STEPS;
+        left *= TABLE_STEPS;
+        output->left = (int)left;
+        output->right = (int)right;
+        output->left_amount = left - output->left;
+        output->right_amount = right - output->right;
+        output->at = (int)(n - filter->reach + 1 - state->origin);
+        output->to = count;
         state->time += increment;
     }
     state->produced += count;
     return count;
 }
 
-/* An output with taps of its own. */
-static float direct(const resampler *state, int output)
+/* Sorts the located outputs by their rows; a left row goes with one of two right rows, neighbours. */
+static void sort(resampler *state, int count)
 {
-    const kaiser_filter *filter = state->filter;
-    const kernels *kernels = filter->kernels;
-    const float *x = state->buffer + state->at[output];
-    double distance = filter->scale * state->fraction[output];
-    position left = locate(filter, distance), right = locate(filter, filter->scale - distance);
-    return kernels->blend_dot(filter->left + left.row, filter->left_slope + left.row, left.amount, x, filter->reach) +
-           kernels->blend_dot(filter->right + right.row, filter->right_slope + right.row, right.amount,
-                              x + filter->reach, filter->reach);
+    int places[2 * (TABLE_STEPS + 1) + 1] = {0};
+#define KEY(output) (2 * (output).left + (output).right % 2)
+    for (int k = 0; k < count; k++)
+        places[KEY(state->outputs[k]) + 1]++;
+    for (int key = 0; key < 2 * (TABLE_STEPS + 1); key++)
+        places[key + 1] += places[key];
+    for (int k = 0; k < count; k++)
+        state->sorted[places[KEY(state->outputs[k])]++] = state->outputs[k];
+#undef KEY
 }
 
-/* Whether a row holds the taps of an output: the running sum of the time drifts, and rows are made anew as it does. */
-static int serves(const resampler *state, int phase, int output)
-{
-    const struct made_for *row = state->row_made_for + phase;
-    return row->shift == state->shift[output] && fabs(row->fraction - state->fraction[output]) <= SAME_FRACTION;
-}
-
-static const float *taps_for(resampler *state, int phase, int output)
+static void make(resampler *state, int count, float *output)
 {
     const kaiser_filter *filter = state->filter;
-    int reach = filter->reach, length = 2 * reach + filter->slack;
-    float *row = state->rows + (size_t)phase * length, *taps = row + state->shift[output];
-    if (!serves(state, phase, output)) {
-        double distance = filter->scale * state->fraction[output];
-        position left = locate(filter, distance), right = locate(filter, filter->scale - distance);
-        memset(row, 0, sizeof(float) * (size_t)length);
-        filter->kernels->blend(filter->left + left.row, filter->left_slope + left.row, left.amount, taps, reach);
-        filter->kernels->blend(filter->right + right.row, filter->right_slope + right.row, right.amount, taps + reach,
-                               reach);
-        state->row_made_for[phase] = (struct made_for){state->fraction[output], state->shift[output]};
+    sort(state, count);
+    for (int from = 0, to; from < count; from = to) {
+        const located *first = state->sorted + from;
+        size_t left = (size_t)first->left * filter->reach, right = (size_t)first->right * filter->reach;
+        tap_rows rows = {filter->left + left, filter->left_slope + left, filter->right + right,
+                         filter->right_slope + right};
+        for (to = from + 1; to < count; to++)
+            if (state->sorted[to].left != first->left || state->sorted[to].right != first->right)
+                break;
+        filter->kernels->interpolate(&rows, filter->reach, state->buffer, first, to - from, output);
     }
-    return row;
-}
-
-static float single(resampler *state, int phase, int output)
-{
-    const kaiser_filter *filter = state->filter;
-    const float *taps = taps_for(state, phase, output);
-    return filter->kernels->dot(taps, state->buffer + state->at[output], 2 * filter->reach + filter->slack);
-}
-
-/* Makes an even output and its neighbour, and those that follow with the same taps, four pairs at a time. */
-static void make_pairs(resampler *state, int phase, int first, int count, float *output)
-{
-    const kaiser_filter *filter = state->filter;
-    int stride = filter->phases, length = 2 * filter->reach + filter->slack;
-    for (int j = first; j < count;) {
-        const float *x[4], *even = taps_for(state, phase, j);
-        const float *odd = j + 1 < count ? taps_for(state, phase + 1, j + 1) : NULL;
-        float dots[8];
-        int together = 0;
-        for (int k = j; together < 4 && k + 1 < count && serves(state, phase, k) && serves(state, phase + 1, k + 1);
-             k += stride)
-            x[together++] = state->buffer + state->at[k];
-        if (together == 4) {
-            filter->kernels->dot_pairs(even, odd, x, length, dots);
-            for (int k = 0; k < 4; k++, j += stride)
-                memcpy(output + j, dots + 2 * k, 2 * sizeof(float));
-        } else {
-            output[j] = single(state, phase, j);
-            if (odd)
-                output[j + 1] = single(state, phase + 1, j + 1);
-            j += stride;
-        }
-    }
-}
-
-/* Makes the located outputs, the first of which is number from of all. */
-static void make(resampler *state, int64_t from, int count, float *output)
-{
-    int phases = state->filter->phases, lone = from % 2 != 0;
-    for (int j = 0; !phases && j < count; j++)
-        output[j] = direct(state, j);
-    if (!phases)
-        return;
-    if (lone)
-        output[0] = single(state, (int)(from % phases), 0);
-    for (int j = lone; j < count && j < lone + phases; j += 2)
-        make_pairs(state, (int)((from + j) % phases), j, count, output);
 }
 
 /* Writes the outputs whose samples are all in the buffer, up to a total. */
 static int64_t drain(resampler *state, int64_t total, float *output)
 {
     int64_t written = 0;
-    for (;;) {
-        int64_t from = state->produced;
-        int count = locate_outputs(state, total - from);
-        if (!count)
-            return written;
-        make(state, from, count, output + written);
-        written += count;
-    }
+    for (int count; (count = locate(state, total - state->produced)) != 0; written += count)
+        make(state, count, output + written);
+    return written;
 }
 
 /* Drops what no output needs any more, then appends samples, zeros where block is NULL; returns how many. */
 static int64_t feed(resampler *state, const float *block, int64_t length)
 {
     int64_t capacity = 2 * state->filter->reach + CHUNK;
-    int64_t needed_from = (int64_t)state->time - state->filter->reach + 1, unneeded;
-    float *end;
-    if (state->filter->phases && state->produced % 2)
-        needed_from = state->even_from; /* the next output is odd */
-    unneeded = needed_from - state->origin;
+    int64_t unneeded = (int64_t)state->time - state->filter->reach + 1 - state->origin;
     unneeded = unneeded < state->filled ? unneeded : state->filled;
     state->filled -= unneeded;
     state->origin += unneeded;
     memmove(state->buffer, state->buffer + unneeded, sizeof(float) * (size_t)state->filled);
     length = length < capacity - state->filled ? length : capacity - state->filled;
-    end = state->buffer + state->filled;
     if (block)
-        memcpy(end, block, sizeof(float) * (size_t)length);
+        memcpy(state->buffer + state->filled, block, sizeof(float) * (size_t)length);
     else
-        memset(end, 0, sizeof(float) * (size_t)length);
+        memset(state->buffer + state->filled, 0, sizeof(float) * (size_t)length);
     state->filled += length;
     return length;
 }
 
-int64_t resampler_process(resampler *state, const float *block, int64_t length, int last, float *output)
+/* How many outputs there are of so many inputs. */
+static int64_t outputs_of(const resampler *state, int64_t received)
+{
+    return (int64_t)((double)received * state->filter->ratio);
+}
+
+int64_t resampler_process(resampler *state, const float *block, int64_t length, int last, float *output, int64_t room)
 {
     int64_t written = 0, total;
+    if (length < 0 || outputs_of(state, state->received + length) - state->produced > room)
+        return FRONTEND_BAD_SIZE;
     for (int64_t done = 0; done < length;) {
         int64_t taken = feed(state, block + done, length - done);
         done += taken;
         state->received += taken;
-        written += drain(state, (int64_t)((double)state->received * state->filter->ratio), output + written);
+        written += drain(state, outputs_of(state, state->received), output + written);
     }
     if (!last)
         return written;
-    total = (int64_t)((double)state->received * state->filter->ratio);
+    total = outputs_of(state, state->received);
     while (state->produced < total) {
         feed(state, NULL, CHUNK);
         written += drain(state, total, output + written);

@@ -1,0 +1,70 @@
+"""The record of an output: how its embeddings were made, and by what a later run tells whether it is the one wanted."""
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from edgel3_onnx.embedding import EmbeddingOptions
+from edgel3_onnx.models import EmbeddingModel
+from edgel3_onnx.version import __version__
+
+Metadata = dict[str, Any]
+
+# How embeddings were made, and from what. Versions and the provider are recorded too, but do not count: they change
+# the numbers only within the tolerance that is documented.
+MANNER = ("variant", "graph_sha256", "precision", "resampler", "hop_size", "center")
+SOURCE = ("source", "source_bytes", "source_mtime_ns")
+
+
+def manner(model: EmbeddingModel, options: EmbeddingOptions) -> Metadata:
+    """How embeddings are made: what every output of a run has in common."""
+    onnxruntime = sys.modules.get("onnxruntime")  # absent where this package's own engine runs
+    return {
+        "package": "edgel3-onnx",
+        "version": __version__,
+        "onnxruntime": None if onnxruntime is None else onnxruntime.__version__,
+        "provider": model.providers[0],
+        "variant": model.info.variant,
+        "graph_sha256": model.info.graph_sha256,
+        "source_sha256": model.info.source_sha256,
+        "precision": model.info.precision,
+        "resampler": options.resampler,
+        "hop_size": options.hop_size,
+        "hop_length": options.hop_length(model),
+        "center": options.center,
+    }
+
+
+def source(path: str) -> Metadata:
+    """What tells one recording from another without reading it: its name, and the size and time of its file."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        size = modified = None  # opening it will fail, and say why
+    else:
+        size, modified = status.st_size, status.st_mtime_ns
+    return {"source": os.path.basename(path), "source_bytes": size, "source_mtime_ns": modified}
+
+
+def first_difference(record: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
+    """The first of MANNER and SOURCE in which two records differ; None if they agree in all that ``wanted`` has."""
+    for name in (*MANNER, *SOURCE):
+        if name in wanted and record.get(name) != wanted[name]:
+            return name
+    if not record.get("complete", True) and record.get("decoder") != wanted.get("decoder"):
+        return "decoder"  # another may decode more of it
+    return "raw" if record.get("raw") not in (None, wanted.get("raw")) else None
+
+
+def to_json(metadata: Metadata) -> str:
+    return json.dumps(metadata, sort_keys=True)
+
+
+def from_json(text: str | bytes) -> Metadata:
+    """ValueError unless ``text`` is a JSON object."""
+    metadata = json.loads(text)
+    if not isinstance(metadata, dict):
+        raise ValueError("its metadata is no JSON object")
+    return metadata

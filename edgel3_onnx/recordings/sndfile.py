@@ -1,0 +1,98 @@
+"""Decoding one part of a recording with libsndfile."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from numpy.typing import NDArray
+
+from edgel3_onnx.exceptions import EdgeL3Error
+from edgel3_onnx.recordings.view import View
+from edgel3_onnx.recordings.walk import Part
+
+UNKNOWN_FRAMES = 2**62  # libsndfile gives a larger number where the file does not say
+_MAX_BLOCK = 2**20  # samples of all channels
+
+
+class CannotOpen(EdgeL3Error):
+    """libsndfile knows no such format, or finds the header damaged."""
+
+
+class Broken(EdgeL3Error):
+    """Decoding failed; what was delivered before is good."""
+
+
+def version() -> str:
+    import soundfile
+
+    return f"libsndfile {soundfile.__libsndfile_version__}"
+
+
+@contextmanager
+def opened(path: str, part: Part) -> Iterator[Any]:
+    """The soundfile.SoundFile of a part.
+
+    Raises
+    ------
+    CannotOpen
+    """
+    import soundfile
+
+    class Sound(soundfile.SoundFile):  # type: ignore[misc]
+        def seekable(self) -> bool:
+            return False  # else soundfile seeks after every block, which not every file bears
+
+    pieces = part.pieces
+    if pieces is None and path.lower().endswith(".raw"):  # by which soundfile takes it for headerless
+        pieces = [(0, os.path.getsize(path))]
+    view = None if pieces is None else View(path, pieces, part.announced)
+    name = os.fsencode(path) if os.name == "posix" else path
+    try:
+        try:
+            sound = Sound(name if view is None else view)
+        except soundfile.LibsndfileError as error:
+            raise CannotOpen(error.error_string.removeprefix("Error : ").strip().rstrip(".")) from error
+        with sound:
+            yield sound
+        if view is not None and view.error is not None:
+            raise view.error
+    finally:
+        if view is not None:
+            view.close()
+
+
+def blocks(sound: Any, part: Part, seconds: float) -> Iterator[NDArray[Any]]:
+    """Samples (N, C) of about ``seconds`` each, without those that the part drops: float32, or int16 as stored.
+
+    Raises
+    ------
+    Broken
+    """
+    import soundfile
+
+    length = max(min(int(seconds * sound.samplerate), _MAX_BLOCK // sound.channels), 1)
+    dtype = "int16" if sound.subtype == "PCM_16" else "float32"  # as they are stored, without a conversion
+    left = sound.frames if part.frames is None else min(part.skip + part.frames, sound.frames)
+    skip = part.skip
+    while left > 0:
+        try:
+            block: NDArray[Any] = sound.read(min(length, left), dtype=dtype, always_2d=True)
+        except soundfile.LibsndfileError as error:
+            raise Broken(error.error_string.removeprefix("Error : ").strip().rstrip(".")) from error
+        if len(block) == 0:
+            return
+        left -= len(block)
+        dropped = min(skip, len(block))
+        skip -= dropped
+        if dropped < len(block):
+            yield block[dropped:]
+
+
+def count(path: str, part: Part) -> int:
+    """Samples per channel that libsndfile says a part has; 0 if it cannot open it."""
+    try:
+        with opened(path, part) as sound:
+            return int(sound.frames)
+    except CannotOpen:
+        return 0
