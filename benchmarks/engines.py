@@ -131,9 +131,10 @@ def ncnn(graph: Path, threads: int, batch: np.ndarray) -> Call:
     def run(images: np.ndarray) -> np.ndarray:
         rows = []
         for image in images:
-            extractor = net.create_extractor()
-            extractor.input("in0", library.Mat(image))
-            rows.append(np.array(extractor.extract("out0")[1]).reshape(-1))
+            with net.create_extractor() as extractor:
+                extractor.input("in0", library.Mat(image).clone())
+                _, found = extractor.extract("out0")
+                rows.append(np.array(found).reshape(-1))
         return np.stack(rows)
 
     return run
