@@ -48,6 +48,15 @@
 #define UNROLL
 #endif
 
+/* Keeps a loop of a known number of turns a loop. */
+#if defined(__clang__)
+#define NO_UNROLL _Pragma("nounroll")
+#elif defined(__GNUC__)
+#define NO_UNROLL _Pragma("GCC unroll 1")
+#else
+#define NO_UNROLL
+#endif
+
 #if defined(_WIN32)
 #include <windows.h>
 #define YIELD() SwitchToThread()

@@ -10,7 +10,7 @@ enum { PLANE, POOLED, MAXIMUM }; /* what becomes of a convolution's outputs */
 INLINE V silu(V x)
 {
     const V round = SET1(12582912.0f); /* 1.5 * 2^23: added and taken off again, it leaves a whole number */
-    x = MAX(x, SET1(-87.0f)); /* below, the result is next to nothing, and exp(-x) overflows */
+    x = MAX(x, SET1(-87.0f));          /* below, the result is next to nothing, and exp(-x) overflows */
     const V y = MAX(SUB(SET1(0.0f), x), SET1(-87.0f));
     const V n = SUB(FMA(y, SET1(1.44269504f), round), round);
     const V r = FNMA(n, SET1(-2.12194440e-4f), FNMA(n, SET1(0.693359375f), y)); /* ln(2) in two parts, one exact */
@@ -34,58 +34,66 @@ typedef struct {
     size_t skip_row, skip_pixel, out_row, out_pixel;
 } ending;
 
-/* Finish a block of rows x cols sums, of which only the first few may be inside the map. */
-INLINE void finish(V *y, const int rows, const int cols, int inside_rows, int inside_cols, const ending *to,
-                   const int mode)
-{
-    const V bias = to->bias, least = to->least;
-#define AT(r, c) y[(r) * cols + (c)]
-#define MAX4(r, c) MAX(MAX(AT(r, c), AT(r, (c) + 1)), MAX(AT((r) + 1, c), AT((r) + 1, (c) + 1)))
 #define OUT(r, c) (to->out + (r) * to->out_row + (c) * to->out_pixel)
-    if (inside_rows == rows && inside_cols == cols && !to->silu && !to->skip) {
-        /* The bias and ReLU do not change which value is the largest. */
-        if (mode == PLANE) {
-            UNROLL
-            for (int r = 0; r < rows; r++)
-                UNROLL
-                for (int c = 0; c < cols; c++)
-                    STORE(OUT(r, c), MAX(ADD(AT(r, c), bias), least));
-        } else if (mode == POOLED) {
-            UNROLL
-            for (int r = 0; r < rows; r += 2)
-                UNROLL
-                for (int c = 0; c < cols; c += 2)
-                    STORE(OUT(r / 2, c / 2), MAX(ADD(MAX4(r, c), bias), least));
-        } else {
-            V largest = AT(0, 0);
-            UNROLL
-            for (int i = 1; i < rows * cols; i++)
-                largest = MAX(largest, y[i]);
-            STORE(to->out, MAX(LOAD(to->out), MAX(ADD(largest, bias), least)));
-        }
-        return;
-    }
+#define MAX4(y, r, c)                                      \
+    MAX(MAX(y[(r) * cols + (c)], y[(r) * cols + (c) + 1]), \
+        MAX(y[((r) + 1) * cols + (c)], y[((r) + 1) * cols + (c) + 1]))
+
+/* Finish a block of sums, `cols` in a row, of which only the first few rows and columns may be inside the map, whatever
+ * follows. */
+TARGET NOINLINE static void finish_any(V *y, int cols, int inside_rows, int inside_cols, const ending *to, int mode)
+{
     for (int r = 0; r < inside_rows; r++)
         for (int c = 0; c < inside_cols; c++) {
-            V value = ADD(AT(r, c), bias);
+            V value = ADD(y[r * cols + c], to->bias);
             if (to->skip)
                 value = ADD(value, LOAD(to->skip + r * to->skip_row + c * to->skip_pixel));
-            value = to->silu ? silu(value) : MAX(value, least);
+            value = to->silu ? silu(value) : MAX(value, to->least);
             if (mode == PLANE)
                 STORE(OUT(r, c), value);
             else if (mode == MAXIMUM)
                 STORE(to->out, MAX(LOAD(to->out), value));
             else
-                AT(r, c) = value;
+                y[r * cols + c] = value;
         }
     if (mode == POOLED)
         for (int r = 0; r + 1 < inside_rows; r += 2)
             for (int c = 0; c + 1 < inside_cols; c += 2)
-                STORE(OUT(r / 2, c / 2), MAX4(r, c));
-#undef AT
-#undef MAX4
-#undef OUT
+                STORE(OUT(r / 2, c / 2), MAX4(y, r, c));
 }
+
+/* Finish a block of rows x cols sums. The bias and ReLU do not change which value is the largest. */
+INLINE void finish(const V *y, const int rows, const int cols, int inside_rows, int inside_cols, const ending *to,
+                   const int mode)
+{
+    if (inside_rows < rows || inside_cols < cols || to->silu || to->skip) {
+        V copy[16]; /* so that the compiler keeps y in registers otherwise */
+        UNROLL
+        for (int i = 0; i < rows * cols; i++)
+            copy[i] = y[i];
+        finish_any(copy, cols, inside_rows, inside_cols, to, mode);
+    } else if (mode == PLANE) {
+        UNROLL
+        for (int r = 0; r < rows; r++)
+            UNROLL
+        for (int c = 0; c < cols; c++)
+            STORE(OUT(r, c), MAX(ADD(y[r * cols + c], to->bias), to->least));
+    } else if (mode == POOLED) {
+        UNROLL
+        for (int r = 0; r < rows; r += 2)
+            UNROLL
+        for (int c = 0; c < cols; c += 2)
+            STORE(OUT(r / 2, c / 2), MAX(ADD(MAX4(y, r, c), to->bias), to->least));
+    } else {
+        V largest = y[0];
+        UNROLL
+        for (int i = 1; i < rows * cols; i++)
+            largest = MAX(largest, y[i]);
+        STORE(to->out, MAX(LOAD(to->out), MAX(ADD(largest, to->bias), to->least)));
+    }
+}
+#undef OUT
+#undef MAX4
 
 /* The ending for channels [channel, channel + VL) of a block whose first pixel is (y, x). */
 INLINE ending ending_at(const winograd_layer *layer, float *maps, uint32_t channel, uint32_t y, uint32_t x)
@@ -129,15 +137,15 @@ INLINE void first_of(const winograd_layer *layer, float *maps, uint32_t begin, u
                 UNROLL
                 for (int i = 0; i < 4; i++)
                     UNROLL
-                    for (int j = 0; j < COLS + 2; j++) {
-                        const V pixel = SET1(from[i * layer->in.row + j]);
+                for (int j = 0; j < COLS + 2; j++) {
+                    const V pixel = SET1(from[i * layer->in.row + j]);
+                    UNROLL
+                    for (int r = 0; r < 2; r++)
                         UNROLL
-                        for (int r = 0; r < 2; r++)
-                            UNROLL
-                            for (int k = 0; k < 3; k++)
-                                if (i - r >= 0 && i - r < 3 && j - k >= 0 && j - k < COLS)
-                                    sum[r * COLS + j - k] = FMA(weight[(i - r) * 3 + k], pixel, sum[r * COLS + j - k]);
-                    }
+                    for (int k = 0; k < 3; k++)
+                        if (i - r >= 0 && i - r < 3 && j - k >= 0 && j - k < COLS)
+                            sum[r * COLS + j - k] = FMA(weight[(i - r) * 3 + k], pixel, sum[r * COLS + j - k]);
+                }
                 const ending to = ending_at(layer, maps, vector * VL, y, x);
                 finish(sum, 2, COLS, inside(layer->rows, y, 2), inside(layer->cols, x, COLS), &to, mode);
             }
@@ -240,21 +248,21 @@ INLINE void output_tile(const winograd_layer *layer, const float *sums, size_t n
 }
 
 typedef void (*input_function)(const winograd_layer *layer, const float *from, float *to, size_t next);
-#define INPUT(name, size)                                                                                  \
+#define INPUT(name, size)                                                                                    \
     TARGET NOINLINE static void name(const winograd_layer *layer, const float *from, float *to, size_t next) \
-    {                                                                                                      \
-        input_tile(layer, from, to, next, size);                                                           \
+    {                                                                                                        \
+        input_tile(layer, from, to, next, size);                                                             \
     }
 INPUT(input_2, 2)
 INPUT(input_4, 4)
 
-typedef void (*output_function)(const winograd_layer *layer, const float *sums, size_t next, float *maps, uint32_t strip,
-                                uint32_t y, uint32_t x, uint32_t begin, uint32_t end);
-#define OUTPUT(name, size, mode)                                                                                     \
-    TARGET NOINLINE static void name(const winograd_layer *layer, const float *sums, size_t next, float *maps,       \
-                                     uint32_t strip, uint32_t y, uint32_t x, uint32_t begin, uint32_t end)           \
-    {                                                                                                                \
-        output_tile(layer, sums, next, maps, strip, y, x, begin, end, size, mode);                                   \
+typedef void (*output_function)(const winograd_layer *layer, const float *sums, size_t next, float *maps,
+                                uint32_t strip, uint32_t y, uint32_t x, uint32_t begin, uint32_t end);
+#define OUTPUT(name, size, mode)                                                                               \
+    TARGET NOINLINE static void name(const winograd_layer *layer, const float *sums, size_t next, float *maps, \
+                                     uint32_t strip, uint32_t y, uint32_t x, uint32_t begin, uint32_t end)     \
+    {                                                                                                          \
+        output_tile(layer, sums, next, maps, strip, y, x, begin, end, size, mode);                             \
     }
 OUTPUT(plane_2, 2, PLANE)
 OUTPUT(pooled_2, 2, POOLED)
@@ -273,8 +281,8 @@ INLINE void multiply(const float *in, size_t in_next, const float *weight, float
     UNROLL
     for (int t = 0; t < tiles; t++)
         UNROLL
-        for (int k = 0; k < width; k++)
-            sum[t][k] = SET1(0.0f);
+    for (int k = 0; k < width; k++)
+        sum[t][k] = SET1(0.0f);
     for (; channel_vectors; channel_vectors--, in += in_next) {
 #ifdef BY_ELEMENT
         V pixels[MOST_TILES];
@@ -285,6 +293,7 @@ INLINE void multiply(const float *in, size_t in_next, const float *weight, float
         UNROLL
 #else
 #define PIXEL(t, lane) SET1(in[(t) * VL + (lane)])
+        NO_UNROLL
 #endif
         for (int lane = 0; lane < VL; lane++, weight += width * VL) {
             V filter[2];
@@ -307,18 +316,18 @@ INLINE void multiply(const float *in, size_t in_next, const float *weight, float
     UNROLL
     for (int t = 0; t < tiles; t++)
         UNROLL
-        for (int k = 0; k < width; k++)
-            STORE(out + k * out_next + t * VL, sum[t][k]);
+    for (int k = 0; k < width; k++)
+        STORE(out + k * out_next + t * VL, sum[t][k]);
 }
 
 typedef void (*multiply_function)(const float *in, size_t in_next, const float *weight, float *out, size_t out_next,
                                   uint32_t channel_vectors, size_t ahead);
-#define MULTIPLY(tiles, width)                                                                                   \
-    TARGET NOINLINE static void multiply_##tiles##_##width(const float *in, size_t in_next, const float *weight, \
-                                                           float *out, size_t out_next,                          \
-                                                           uint32_t channel_vectors, size_t ahead)               \
-    {                                                                                                            \
-        multiply(in, in_next, weight, out, out_next, channel_vectors, ahead, tiles, width);                      \
+#define MULTIPLY(tiles, width)                                                                                    \
+    TARGET NOINLINE static void multiply_##tiles##_##width(const float *in, size_t in_next, const float *weight,  \
+                                                           float *out, size_t out_next, uint32_t channel_vectors, \
+                                                           size_t ahead)                                          \
+    {                                                                                                             \
+        multiply(in, in_next, weight, out, out_next, channel_vectors, ahead, tiles, width);                       \
     }
 #define MULTIPLY_1(tiles) MULTIPLY(tiles, 1)
 #define MULTIPLY_2(tiles) MULTIPLY(tiles, 2)
