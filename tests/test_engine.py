@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import engine_oracle as oracle
 from edgel3_onnx import EdgeL3ArgumentError, EdgeL3Error, _engine
-from edgel3_onnx.engines.native import TAPS_SHARE, NativeEngine, faster_than_onnxruntime
+from edgel3_onnx.engines.native import BASELINE_SHARE, TAPS_SHARE, NativeEngine, faster_than_onnxruntime
 
 # Of the largest value. The sums of float32 products are added in another order, and Winograd's transforms round more.
 TOLERANCE = {"taps": 1e-5, "winograd": 5e-6}
@@ -163,17 +163,16 @@ def test_taps_refuse_images_that_their_strips_and_tiles_do_not_fill(rows, cols):
 
 
 def test_the_method_follows_from_the_density_and_the_shape():
-    level = NativeEngine(pruned(), 1).level
-    assert NativeEngine(pruned(TAPS_SHARE[level] / 2), 1).method == "taps"
-    assert NativeEngine(pruned(min(1.0, 1.5 * TAPS_SHARE[level])), 1).method == "winograd"
+    assert NativeEngine(pruned(TAPS_SHARE / 2), 1).method == "taps"
+    assert NativeEngine(pruned(1.5 * TAPS_SHARE), 1).method == "winograd"
     assert NativeEngine(oracle.network(64, 50, (8, 8, 8), density=0.01), 1).method == "winograd"
 
 
 @LEVELS
 def test_auto_prefers_it_where_it_is_faster(level, monkeypatch):
     monkeypatch.setenv("EDGEL3_ONNX_SIMD", level)
-    assert faster_than_onnxruntime(pruned(TAPS_SHARE[level] / 2))
-    assert faster_than_onnxruntime(pruned(1.0)) == (level != "baseline")
+    assert faster_than_onnxruntime(pruned(BASELINE_SHARE / 4))
+    assert faster_than_onnxruntime(pruned(2 * BASELINE_SHARE)) == (level != "baseline")
 
 
 @pytest.mark.parametrize(
