@@ -21,7 +21,7 @@ from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error
 METHODS = ("winograd", "taps")
 GROUP = 2  # windows that several threads compute at a time, to wait less for each other
 # Largest share of non-zero multiply-adds at which lists of taps are faster than Winograd's method, which takes no
-# notice of zeros: both take about as long at 0.29 (87 % zeros). Source: benchmarks/engines.py --methods, docs/engine.md.
+# notice of zeros: both take about as long at 0.29. Source: benchmarks/engines.py --methods, see docs/engine.md.
 TAPS_SHARE = 0.25
 # Largest share at which lists of taps in SSE2 or plain C are faster than ONNX Runtime, which has better instructions.
 BASELINE_SHARE = 0.12
