@@ -24,29 +24,32 @@ class PartialFile:
     Parameters
     ----------
     path : path
-        The name that it gets. Its directory is made if need be.
+        The name that it gets.
 
     Attributes
     ----------
     file : binary file
-        To be written to.
+        To be written to, once it is open.
     temporary : str
         Its name so far.
-
-    Raises
-    ------
-    OSError
-        If the directory or the file cannot be made.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
+        self.temporary = ""
+        self.file: BinaryIO
+
+    def open(self) -> None:
+        """Make the file, and its directory if need be. OSError if that fails.
+
+        It is no part of making the object, so that whoever is interrupted meanwhile has something to discard.
+        """
         folder = os.path.dirname(self.path)
         if folder and not os.path.isdir(folder):
             _make_folder(folder)
         while True:
             self.temporary = os.path.join(folder, f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}")
-            self.file: BinaryIO = open(self.temporary, "xb")  # noqa: SIM115
+            self.file = open(self.temporary, "xb")  # noqa: SIM115
             if _lock(self.file.fileno()) is not False and _is_at(self.file.fileno(), self.temporary):
                 return
             self.file.close()  # removed by another process between the two steps
@@ -67,8 +70,8 @@ class PartialFile:
             _sync_folder(os.path.dirname(self.path))
 
     def discard(self) -> None:
-        """Remove the file."""
-        with suppress(OSError):
+        """Remove the file, if there is one."""
+        with suppress(OSError, AttributeError):  # it was not opened
             self.file.close()
         with suppress(OSError):
             os.unlink(self.temporary)
@@ -83,14 +86,13 @@ def replacing(path: str | os.PathLike[str], *, durable: bool = False) -> Iterato
     EdgeL3Error
         Instead of an OSError, with ``path`` and the reason. What was at ``path`` before is still there, then.
     """
-    partial = None
+    partial = PartialFile(path)
     try:
-        partial = PartialFile(path)
+        partial.open()
         yield partial.file
         partial.commit(durable=durable)
     except BaseException as error:
-        if partial is not None:
-            partial.discard()
+        partial.discard()
         if isinstance(error, OSError):
             raise cannot_be_written(path, error) from error
         raise

@@ -17,7 +17,7 @@ from edgel3_onnx.audio import check_sample_rate, to_hop_length
 from edgel3_onnx.checks import check_choice, check_count, check_flag
 from edgel3_onnx.command import interrupt
 from edgel3_onnx.command.arguments import PROGRAM, parse_arguments, positive_float, positive_int, with_packaged_model
-from edgel3_onnx.command.corpus import plan_run
+from edgel3_onnx.command.corpus import NO_RECORDINGS, plan_run
 from edgel3_onnx.command.live import Collector, binary_stdin, embed_pipe, json_lines
 from edgel3_onnx.command.pool import work_in_processes
 from edgel3_onnx.command.report import Reporter, Summary, showing_log
@@ -180,13 +180,13 @@ def run(
     ):
         for each in records:
             reporter.add(each)
-    if hopeless:
+    if all((task.problem or "").startswith(NO_RECORDINGS) for task in plan.tasks):
         print(f"Edgel3: No WAV files found in {inputs}. Aborting.")  # what programs around edgel3 look for
         sys.exit(EXIT_NO_RECORDINGS)
     return reporter.summary()
 
 
-def _reading_options(strict: object, rate: object, pcm: object) -> ReadingOptions:
+def _reading_options(strict: object, rate: object, pcm: str | None) -> ReadingOptions:
     if pcm is not None:
         check_choice("pcm", pcm, tuple(PCM_FORMATS))
         if rate is None:
@@ -213,7 +213,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args = parse_arguments(argv)
         with interrupt.raising_on_signals(), nullcontext() if args.quiet else showing_log():
-            return _dispatch(args)
+            status = _dispatch(args)
+        sys.stdout.flush()
+        return status
     except interrupt.Interrupted as stop:
         print(f"{PROGRAM}: stopped by {signal.Signals(stop.signum).name}", file=sys.stderr)
         return 128 + stop.signum
@@ -226,12 +228,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except EdgeL3Error as error:
         print(f"{PROGRAM}: error: {error}", file=sys.stderr)
         return EXIT_FAILED
-    except BrokenPipeError:
-        # Whoever read standard output has stopped. Python would complain about it once more when it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_FAILED
     except OSError as error:  # of the system itself: no directory for temporary files, standard output on a full disk
-        print(f"{PROGRAM}: error: {error}", file=sys.stderr)
+        if not isinstance(error, BrokenPipeError):  # that is whoever read standard output having stopped
+            print(f"{PROGRAM}: error: {error}", file=sys.stderr)
+        try:
+            sys.stdout.flush()
+        except OSError:  # Python would complain about it once more when it exits
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
 
 
@@ -239,6 +242,10 @@ def _dispatch(args: argparse.Namespace) -> int:
     if args.inspect is not None:
         print(json.dumps(read_metadata(args.inspect), indent=2, sort_keys=True))
         return 0
+    if args.demo is not None:
+        from edgel3_onnx.command import demo
+
+        return demo.serve(args.demo)
     if args.list_models or args.doctor or args.fetch:
         from edgel3_onnx.command import doctor
 
@@ -271,21 +278,19 @@ def _live(args: argparse.Namespace, model_options: ModelOptions, options: Embedd
 
     collected = Collector(model.embedding_dim)
     output = get_output_path("stdin", f"{args.suffix or ''}.{args.format}", args.output_dir)
-    is_refused = False
-    try:
+    interruption = None
+    try:  # an error leaves no output: what came before it would look like a whole recording
         _warn(embed_pipe(audio, stream, collected.add, strict=args.strict), args.quiet)
-    except interrupt.Interrupted:
+    except interrupt.Interrupted as stop:
         collected.add(*stream.flush())  # how a recording without an end is ended
-        raise
-    except EdgeL3Error:
-        is_refused = args.strict
-        raise
-    finally:
-        if collected.windows and not is_refused:
-            metadata = {**record.manner(model, options), "source": "-", "sample_rate": audio.sample_rate}
-            embeddings = Embeddings.of(collected.arrays()[0], model, options)
-            found = {"samples": stream.samples, **audio.findings().record()}
-            WRITERS[args.format](output, embeddings, {**metadata, **found})
+        interruption = stop
+    if collected.windows:
+        metadata = {**record.manner(model, options), "source": "-", "sample_rate": audio.sample_rate}
+        embeddings = Embeddings.of(collected.arrays()[0], model, options)
+        found = {"samples": stream.samples, **audio.findings().record()}
+        WRITERS[args.format](output, embeddings, {**metadata, **found})
+    if interruption is not None:
+        raise interruption
     return 0
 
 

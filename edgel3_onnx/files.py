@@ -138,7 +138,9 @@ def _windows(
             job.findings = recording.findings
         _check_findings(job, stream.samples, reading.strict)
         yield from stream.finish(batch_size)
-    except (EdgeL3Error, OSError, MemoryError) as error:
+    except OSError as error:
+        job.error = f"cannot be read ({error.strerror or error})"
+    except (EdgeL3Error, MemoryError) as error:
         job.error = str(error) or type(error).__name__
     except Exception as error:  # a decoder's surprise about one file must not end a run over others
         job.error = f"cannot be decoded ({type(error).__name__}: {error})"
@@ -249,6 +251,8 @@ def process_file(
     for job in embed_files(model, jobs(), options, reading, show_progress=show_progress):
         metadata = started.popleft()
         try:
+            if job.error is None and not record.has_source(metadata):
+                job.error = "its size and its time of change cannot be read"
             if job.error is not None:
                 raise EdgeL3Error(f"{job.path}: {job.error}")
             if job.embeddings is None:

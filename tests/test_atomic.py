@@ -15,6 +15,7 @@ WRITER = """
 import sys
 from edgel3_onnx.atomic import PartialFile
 partial = PartialFile(sys.argv[1])
+partial.open()
 partial.file.write(b"half")
 partial.file.flush()
 print(partial.temporary, flush=True)
@@ -69,6 +70,59 @@ def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path, monkeypatch,
         if step == "write":
             fail()
     assert path.read_bytes() == b"before"
+    assert os.listdir(tmp_path) == ["x"]
+
+
+@pytest.mark.parametrize("stop", [OSError(errno.EIO, "Input/output error"), KeyboardInterrupt()])
+@pytest.mark.parametrize("step", ["_lock", "_is_at"])
+def test_nothing_remains_of_a_file_that_was_just_made(tmp_path, monkeypatch, step, stop):
+    def fail(*args):
+        assert len(os.listdir(tmp_path)) == 1
+        raise stop
+
+    monkeypatch.setattr(atomic, step, fail)
+    with pytest.raises(EdgeL3Error if isinstance(stop, OSError) else KeyboardInterrupt):
+        atomic.write_bytes(tmp_path / "x", b"data")
+    assert os.listdir(tmp_path) == []
+
+
+def test_folders_are_made(tmp_path, monkeypatch):
+    atomic.write_bytes(tmp_path / "new" / "folder" / "x", b"data")
+    assert (tmp_path / "new" / "folder" / "x").read_bytes() == b"data"
+    monkeypatch.chdir(tmp_path)
+    atomic.write_bytes("y", b"data", durable=True)
+    assert (tmp_path / "y").read_bytes() == b"data"
+    for path in (tmp_path / "y" / "z", tmp_path / "y" / "below" / "z"):
+        with pytest.raises(EdgeL3Error, match=r"z: cannot be written \(Not a directory\)"):
+            atomic.write_bytes(path, b"data")
+
+
+def test_a_file_that_another_process_took_for_abandoned_is_made_again(tmp_path, monkeypatch):
+    """Between the two steps that make and lock it."""
+    lock, made = atomic._lock, []
+
+    def lock_late(descriptor):
+        made.append(descriptor)
+        if len(made) == 1:
+            os.unlink(tmp_path / os.listdir(tmp_path)[0])
+        return False if len(made) == 2 else lock(descriptor)
+
+    monkeypatch.setattr(atomic, "_lock", lock_late)
+    with atomic.replacing(tmp_path / "x") as file:
+        file.write(b"data")
+    assert len(made) == 3 and len(set(made)) == 1  # those before were closed: the descriptor is free again
+    assert (tmp_path / "x").read_bytes() == b"data"
+
+
+@posix_only
+def test_without_locks_files_are_written_all_the_same(tmp_path, monkeypatch):
+    import fcntl
+
+    def refuse(*args):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    atomic.write_bytes(tmp_path / "x", b"data")
     assert os.listdir(tmp_path) == ["x"]
 
 

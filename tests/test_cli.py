@@ -250,6 +250,16 @@ class TestStandardInput:
         assert_close(found, get_embedding(audio, sr, sea64, verbose=0)[0])
         assert json.loads(command("--inspect", output, with_model=False).stdout)["samples"] == audio.size
 
+    def test_an_error_leaves_no_output(self, command, tmp_path):
+        samples = golden.audio(8000, 3, 1).astype("<f4")
+        samples[20_000] = np.nan
+        args = ["-", "--rate", "8000", "--pcm", "f32le", "--format", "npz", "-o", tmp_path / "out"]
+        done = command(*args, text=False, input=samples.tobytes())
+        assert done.returncode == 1 and b"Traceback" not in done.stderr
+        (line,) = done.stderr.decode().splitlines()
+        assert "standard input: audio has 1 NaN or infinite samples" in line and "(counted from " in line
+        assert not (tmp_path / "out").exists()
+
     def test_lines_come_as_the_audio_does(self, command, recording):
         audio = (golden.audio(8000, 4, 1) * 32767).astype("<i2").tobytes()
         process = command.start("-", "--rate", "8000", stdin=-1, text=False)

@@ -207,6 +207,7 @@ def test_published_sea64_in_int8_and_fp16_on_recordings(published):
     assert measure(quantize(fp32, "fp16"), fp32, images).least_cosine >= 0.9999
 
 
+@pytest.mark.slow  # as a timing: what else the machine does must not fail a change
 def test_int8_is_twice_as_fast_on_a_cpu_with_vnni(published):
     cpuinfo = Path("/proc/cpuinfo")
     flags = cpuinfo.read_text() if cpuinfo.exists() else ""

@@ -118,6 +118,23 @@ def test_threads_default_to_the_cpus_this_process_may_use():
     assert available_cpus() == len(os.sched_getaffinity(0))
 
 
+@pytest.mark.parametrize(("given", "expected"), [(3, 3), (None, available_cpus())])
+def test_a_session_has_the_threads_that_were_asked_for_and_does_not_fall_back(
+    seeded_graph, monkeypatch, given, expected
+):
+    import onnxruntime
+
+    real, seen = onnxruntime.InferenceSession, []
+
+    def record(path, options, **keywords):
+        seen.append((options.intra_op_num_threads, options.inter_op_num_threads, keywords["enable_fallback"]))
+        return real(path, options, **keywords)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", record)
+    open_engine(seeded_graph("sea-64"), num_threads=given)
+    assert seen == [(expected, 1, 0)]
+
+
 def test_any_number_of_threads_gives_the_same_embedding(seeded_graph):
     one, two = (load_embedding_model("sea", 64, weights=seeded_graph("sea-64"), num_threads=n) for n in (1, 2))
     found, expected = (get_embedding(AUDIO, 8000, model, verbose=0)[0] for model in (two, one))

@@ -10,6 +10,7 @@ from edgel3_onnx.files import get_output_path
 from edgel3_onnx.recordings.decode import AV_SUFFIXES, HEADERLESS_SUFFIXES, SNDFILE_SUFFIXES
 from edgel3_onnx.recordings.pyav import has_av
 
+NO_RECORDINGS = "has no recordings"  # how the problem of an empty directory begins
 _SHOWN = 5  # collisions that an error message lists
 _OURS = frozenset((".npz", ".npy", ".parquet", ".jsonl"))  # what a run writes
 
@@ -66,7 +67,7 @@ def plan_run(
         if os.path.isdir(item):
             found = list(_walk(item, recursive, headerless, left_out))
             if not found:
-                found = [(item, "", "has no recordings" + ("" if recursive else " (sub-folders need --recursive)"))]
+                found = [(item, "", NO_RECORDINGS + ("" if recursive else " (sub-folders need --recursive)"))]
         else:
             found = [(item, "", None)]
         for path, sub_folder, problem in found:
@@ -94,11 +95,11 @@ class _LeftOut:
 
     def notes(self) -> Iterator[str]:
         if self.linked:
-            yield f"{_count(self.linked, 'link')} not followed: they lead to directories; name those as inputs"
+            yield f"{_count(self.linked, 'link', 'not followed')}: name the directories as inputs"
         if self.need_av:
-            yield f"{_count(self.need_av, 'file')} left out: they need PyAV, pip install 'edgel3-onnx[av]'"
+            yield f"{_count(self.need_av, 'file', 'left out')}: PyAV is needed, pip install 'edgel3-onnx[av]'"
         if self.unknown:
-            yield f"{_count(self.unknown, 'file')} left out: no suffix of audio (files named one by one are tried)"
+            yield f"{_count(self.unknown, 'file', 'left out')}: no suffix of audio; files named one by one are tried"
 
 
 def _walk(folder: str, recursive: bool, headerless: bool, left_out: _LeftOut) -> Iterator[tuple[str, str, str | None]]:
@@ -154,8 +155,8 @@ def _check_outputs(tasks: Sequence[Task], inputs: set[str]) -> None:
             raise EdgeL3ArgumentError(f"the output {display(output)} is one of the inputs; nothing was done")
 
 
-def _count(paths: Sequence[str], noun: str) -> str:
-    return f"{len(paths)} {noun}{' is' if len(paths) == 1 else 's are'} ({_some(paths)})"
+def _count(paths: Sequence[str], noun: str, fate: str) -> str:
+    return f"{len(paths)} {noun}{' is' if len(paths) == 1 else 's are'} {fate} ({_some(paths)})"
 
 
 def _some(paths: Sequence[str]) -> str:

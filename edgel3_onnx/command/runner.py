@@ -187,6 +187,8 @@ def work(
         for job in embed_files(model, jobs(), options.embedding, options.reading, show_progress=show_progress):
             task, metadata = started.popleft()
             on_embedded(task)
+            if job.error is None and not record.has_source(metadata):
+                job.error = "its size and its time of change cannot be read"
             result = Record.of(task, "done", warnings=job.warnings)
             if job.error is not None:
                 result.status, result.reason = "failed", job.error

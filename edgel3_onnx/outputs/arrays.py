@@ -1,9 +1,11 @@
 """One output for each recording: .npz or .npy, written whole or not at all, and read without trusting them."""
 
+import math
 import os
 import stat
 import zipfile
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, Any
@@ -20,7 +22,12 @@ FORMATS = ("npz", "npy", "parquet")
 Float32 = NDArray[np.float32]
 
 NPY_MAGIC = b"\x93NUMPY"
-_MAX_METADATA = 1 << 24  # bytes
+# Of each array how its dtype begins, and its number of dimensions; those of the first release, and all there may be.
+_ARRAYS = {"embedding": ("<f4", 2), "timestamps": ("<f8", 1), "metadata": ("<U", 0), "start_sample": ("<i8", 1)}
+_REQUIRED = {"embedding", "timestamps", "metadata"}
+_MAX_METADATA = 1 << 24  # characters
+_MAX_REASON = 200  # characters of what a library says about a damaged file
+_BLOCK = 1 << 20  # bytes read at a time
 
 
 def write_npz(path: str | os.PathLike[str], embeddings: Embeddings, metadata: Metadata) -> None:
@@ -87,9 +94,9 @@ def read_record(path: str) -> Metadata:
     with reading(path) as file:
         magic = file.read(len(NPY_MAGIC))
         file.seek(0)
-        embedding, metadata = (_read_npy if magic == NPY_MAGIC else _read_npz)(file)
-        if len(embedding) != metadata.get("windows"):
-            raise ValueError(f"it has {len(embedding)} windows, and says {metadata.get('windows')}")
+        windows, metadata = (_read_npy if magic == NPY_MAGIC else _read_npz)(file)
+        if windows != metadata.get("windows"):
+            raise ValueError(f"it has {windows} windows, and says {metadata.get('windows')}")
     return metadata
 
 
@@ -102,59 +109,74 @@ def reading(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             raise ValueError("it is no regular file")
         with open(path, "rb") as file:
             yield file
-    except OSError as error:
-        raise EdgeL3Error(f"{path}: cannot be read ({error.strerror or error})") from error
     except Exception as error:  # NumPy, zipfile and pyarrow raise many kinds for a damaged file
-        reason = str(error) or type(error).__name__
+        if isinstance(error, OSError) and error.errno is not None:  # pyarrow's own has none
+            raise EdgeL3Error(f"{path}: cannot be read ({error.strerror or error})") from error
+        reason = " ".join(str(error).split())[:_MAX_REASON] or type(error).__name__
         raise EdgeL3Error(f"{path}: is no output of edgel3-onnx, or is damaged ({reason})") from error
 
 
-def _read_npz(file: IO[bytes]) -> tuple[Float32, Metadata]:
-    """All arrays are read, so that the archive's checksums are compared."""
+def _read_npz(file: IO[bytes]) -> tuple[int, Metadata]:
+    """How many windows there are, and the record. All is read, so that the archive's checksums are compared."""
     if not zipfile.is_zipfile(file):
         raise ValueError("it is no npz archive")
-    arrays = {}
     with zipfile.ZipFile(file) as archive:
-        for member in archive.infolist():
+        members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
+        if len(members) < len(archive.infolist()) or not _REQUIRED <= members.keys() <= _ARRAYS.keys():
+            raise ValueError(f"it has other arrays than {', '.join(_ARRAYS)}")
+        shapes: dict[str, tuple[int, ...]] = {}
+        for name, member in members.items():
             if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1:
                 raise ValueError(f"{member.filename} is compressed or encrypted")
             with archive.open(member) as content:
-                arrays[member.filename] = _read_array(content, member.file_size)
+                shapes[name], dtype = _read_header(content, name)
+                blocks = _blocks(content, math.prod(shapes[name]) * dtype.itemsize)
+                if name == "metadata":
+                    text = np.frombuffer(b"".join(blocks), dtype)[0].item()
+                else:
+                    deque(blocks, 0)
                 if content.read(1):  # at the end the checksum is compared
                     raise ValueError(f"{member.filename} goes on after its array")
-    if not {"embedding.npy", "timestamps.npy", "metadata.npy"} <= arrays.keys():
-        raise ValueError("it lacks embedding, timestamps or metadata")
-    embedding, timestamps = arrays["embedding.npy"], arrays["timestamps.npy"]
-    if embedding.ndim != 2 or timestamps.shape != embedding.shape[:1]:
-        raise ValueError(f"it has shapes {embedding.shape} and {timestamps.shape}")
-    return embedding, from_json(arrays["metadata.npy"].item())
+    windows = shapes["embedding"][0]
+    if any(shapes[name] != (windows,) for name in ("timestamps", "start_sample") if name in shapes):
+        raise ValueError(f"its arrays have the shapes {shapes}")
+    return windows, from_json(text)
 
 
-def _read_npy(file: IO[bytes]) -> tuple[Float32, Metadata]:
-    embedding = _read_array(file, os.fstat(file.fileno()).st_size)
+def _read_npy(file: IO[bytes]) -> tuple[int, Metadata]:
+    """As :func:`_read_npz`."""
+    shape, dtype = _read_header(file, "embedding")
+    checksum = 0
+    for block in _blocks(file, math.prod(shape) * dtype.itemsize):
+        checksum = zlib.crc32(block, checksum)
     trailer = file.read(_MAX_METADATA)
     if not trailer.endswith(b"\n"):
         raise ValueError("it has no metadata")
     metadata = from_json(trailer)
-    if metadata.get("embedding_crc32", (found := zlib.crc32(embedding.data))) != found:  # the first release wrote none
+    if metadata.get("embedding_crc32", checksum) != checksum:  # the first release wrote none
         raise ValueError("its checksum is another")
-    return embedding, metadata
+    return shape[0], metadata
 
 
-def _read_array(file: IO[bytes], size: int) -> NDArray[Any]:
-    """An array in NumPy's format at the start of ``file``, which has ``size`` bytes: no more memory is taken."""
+def _read_header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and dtype of the array in NumPy's format that begins here, if it is what ``name`` must be."""
     version = np.lib.format.read_magic(file)
     if version != (1, 0):
         raise ValueError(f"its array has format {version}")
     shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
-    if dtype.hasobject or fortran_order or any(length < 0 for length in shape):
-        raise ValueError(f"its array has dtype {dtype} and shape {shape}")
-    count = 1
-    for length in shape:
-        count *= length
-    if count * dtype.itemsize > size:
-        raise ValueError(f"its array has shape {shape}, more than the file holds")
-    data = file.read(count * dtype.itemsize)
-    if len(data) != count * dtype.itemsize:
-        raise ValueError("its array is cut off")
-    return np.frombuffer(data, dtype, count).reshape(shape) if count else np.zeros(shape, dtype)
+    kind, dimensions = _ARRAYS[name]
+    if not dtype.str.startswith(kind) or len(shape) != dimensions or fortran_order or min(shape, default=0) < 0:
+        raise ValueError(f"{name} has dtype {dtype} and shape {shape}")
+    if name == "metadata" and dtype.itemsize > 4 * _MAX_METADATA:
+        raise ValueError(f"its metadata has {dtype.itemsize} bytes")
+    return shape, dtype
+
+
+def _blocks(file: IO[bytes], count: int) -> Iterator[bytes]:
+    """The next ``count`` bytes, without taking much memory: what a header says may be anything."""
+    while count:
+        block = file.read(min(count, _BLOCK))
+        if not block:
+            raise ValueError("its array is cut off")
+        count -= len(block)
+        yield block

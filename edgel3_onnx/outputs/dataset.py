@@ -1,12 +1,12 @@
 """A corpus as one parquet dataset: one row per window, many recordings per file (a part)."""
 
+import fnmatch
 import json
 import os
 import time
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -91,7 +91,7 @@ class DatasetWriter:
         return self._part is None
 
     def close(self) -> None:
-        """Finish the part that is being written. Raises EdgeL3Error if that fails."""
+        """Finish the part that is being written. Raises EdgeL3Error if that fails, or a replaced one stays."""
         if self._part is None:
             return
         if self._held:
@@ -103,10 +103,15 @@ class DatasetWriter:
         except OSError as error:
             raise self._give_up(error) from error
         self._part = None
-        for old in self._replaces:
-            with suppress(FileNotFoundError):  # another process of this run was first
+        replaces, self._replaces = self._replaces, ()
+        for old in replaces:
+            try:
                 os.unlink(old)
-        self._replaces = ()
+            except FileNotFoundError:  # another process of this run was first
+                pass
+            except OSError as error:
+                reason = error.strerror or error
+                raise EdgeL3Error(f"{old}: cannot be removed ({reason}), whose rows are replaced") from error
 
     def abandon(self) -> None:
         """Remove the part that is being written, if any."""
@@ -125,6 +130,7 @@ class DatasetWriter:
         path = os.path.join(self._folder, f"part-{uuid.uuid4().hex}.parquet")
         try:
             self._part = PartialFile(path)
+            self._part.open()
             self._writer = parquet.ParquetWriter(
                 self._part.temporary, self._schema, compression="zstd", write_page_checksum=True
             )
@@ -187,8 +193,20 @@ class FinishedSources:
 
 
 def parts(folder: str) -> list[str]:
-    """The finished parts of a dataset, sorted; none if there is no such directory."""
-    return sorted(os.fspath(path) for path in Path(folder).glob("part-*.parquet"))
+    """The finished parts of a dataset, sorted; none if there is no such directory.
+
+    Raises
+    ------
+    EdgeL3Error
+        If the directory cannot be listed: what is in it is not known, then.
+    """
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise EdgeL3Error(f"{folder}: cannot be listed ({error.strerror or error})") from error
+    return sorted(os.path.join(folder, name) for name in fnmatch.filter(names, "part-*.parquet"))
 
 
 def read_sources(part: str) -> list[Metadata]:
@@ -203,13 +221,24 @@ def read_sources(part: str) -> list[Metadata]:
     from pyarrow import parquet
 
     with reading(part) as file:
-        metadata = parquet.read_metadata(file).metadata or {}
+        footer = parquet.read_metadata(file)
+        metadata = footer.metadata or {}
         if _KEY not in metadata:
             raise ValueError("it has no record of this package")
         sources = json.loads(metadata[_KEY])
-        if not isinstance(sources, list) or not all(isinstance(each, dict) and "path" in each for each in sources):
+        if not isinstance(sources, list) or not all(map(_is_record, sources)):
             raise ValueError("its record is no list of recordings")
+        if footer.num_rows != (windows := sum(source["windows"] for source in sources)):
+            raise ValueError(f"it has {footer.num_rows} rows, and says {windows}")
     return sources
+
+
+def _is_record(source: object) -> bool:
+    """Whether this is the record of a recording; those of the first release have no absolute path, and no graph."""
+    if not isinstance(source, dict) or not isinstance(source.get("path"), str):
+        return False
+    known = isinstance(source.get("absolute_path"), str) or "graph_sha256" not in source
+    return known and type(source.get("windows")) is int
 
 
 def path_text(path: str) -> str:

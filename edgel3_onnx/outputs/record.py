@@ -8,6 +8,7 @@ from typing import Any
 
 from edgel3_onnx.embedding import EmbeddingOptions
 from edgel3_onnx.models import EmbeddingModel
+from edgel3_onnx.recordings import decode
 from edgel3_onnx.version import __version__
 
 Metadata = dict[str, Any]
@@ -38,14 +39,22 @@ def manner(model: EmbeddingModel, options: EmbeddingOptions) -> Metadata:
 
 
 def source(path: str) -> Metadata:
-    """What tells one recording from another without reading it: its name, and the size and time of its file."""
+    """What tells one recording from another without reading it: its name, and the size and time of its file.
+
+    Where these cannot be had, they are None: opening the file will fail and say why, or nothing may be saved.
+    """
     try:
         status = os.stat(path)
     except OSError:
-        size = modified = None  # opening it will fail, and say why
+        size = modified = None
     else:
         size, modified = status.st_size, status.st_mtime_ns
     return {"source": os.path.basename(path), "source_bytes": size, "source_mtime_ns": modified}
+
+
+def has_source(metadata: Metadata) -> bool:
+    """Whether a record says what its recording was: without that, it is no record of an output."""
+    return metadata["source_bytes"] is not None
 
 
 def first_difference(record: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
@@ -53,7 +62,7 @@ def first_difference(record: Mapping[str, Any], wanted: Mapping[str, Any]) -> st
     for name in (*MANNER, *SOURCE):
         if name in wanted and record.get(name) != wanted[name]:
             return name
-    if not record.get("complete", True) and record.get("decoder") != wanted.get("decoder"):
+    if not record.get("complete", True) and record.get("decoder") != decode.decoders_at_hand():
         return "decoder"  # another may decode more of it
     return "raw" if record.get("raw") not in (None, wanted.get("raw")) else None
 

@@ -1,6 +1,5 @@
 """Decoding one part of a recording with libsndfile."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from edgel3_onnx.exceptions import EdgeL3Error
-from edgel3_onnx.recordings.view import View
+from edgel3_onnx.recordings.view import viewing
 from edgel3_onnx.recordings.walk import Part
 
 UNKNOWN_FRAMES = 2**62  # libsndfile gives a larger number where the file does not say
@@ -36,6 +35,8 @@ def opened(path: str, part: Part) -> Iterator[Any]:
     Raises
     ------
     CannotOpen
+    OSError
+        If the file cannot be read, or could not be when it was decoded.
     """
     import soundfile
 
@@ -43,23 +44,13 @@ def opened(path: str, part: Part) -> Iterator[Any]:
         def seekable(self) -> bool:
             return False  # else soundfile seeks after every block, which not every file bears
 
-    pieces = part.pieces
-    if pieces is None and path.lower().endswith(".raw"):  # by which soundfile takes it for headerless
-        pieces = [(0, os.path.getsize(path))]
-    view = None if pieces is None else View(path, pieces, part.announced)
-    name = os.fsencode(path) if os.name == "posix" else path
-    try:
+    with viewing(path, part.pieces, part.announced) as view:
         try:
-            sound = Sound(name if view is None else view)
+            sound = Sound(view)
         except soundfile.LibsndfileError as error:
             raise CannotOpen(error.error_string.removeprefix("Error : ").strip().rstrip(".")) from error
         with sound:
             yield sound
-        if view is not None and view.error is not None:
-            raise view.error
-    finally:
-        if view is not None:
-            view.close()
 
 
 def blocks(sound: Any, part: Part, seconds: float) -> Iterator[NDArray[Any]]:
