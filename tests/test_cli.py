@@ -169,7 +169,7 @@ def test_weights_that_cannot_be_had_name_a_command_that_works(command, recording
     [
         ("a.wav", "edgel3-onnx a.wav --model-type micro"),
         ("-sp 81.0 -- -a.wav", "edgel3-onnx --model-type micro -- -a.wav"),
-        ("a.wav -retrain kd --provider sparse", "edgel3-onnx a.wav --model-type micro"),
+        ("a.wav -retrain kd --provider native", "edgel3-onnx a.wav --provider native --model-type micro"),
         ("'a b.wav' --provider cpu", "edgel3-onnx 'a b.wav' --provider cpu --model-type micro"),
     ],
 )

@@ -116,8 +116,6 @@ def with_packaged_model(argv: Sequence[str]) -> str:
     An option that chooses a model and was abbreviated stays; the one at the end overrides it.
     """
     chosen = {"model_type", "emb_dim", "retrain_type", "model_sparsity"}
-    if parse_arguments(argv).provider == "sparse":  # which runs pruned networks only
-        chosen.add("provider")
     options = {name: action.dest for action in _parser()._actions for name in action.option_strings}
     kept: list[str] = []
     words = iter(argv)
@@ -243,7 +241,7 @@ def _add_running(group: argparse._ArgumentGroup) -> None:
         metavar="NAME",
         default="cpu",
         help="cpu (default), cuda, cuda:1, tensorrt, openvino, coreml, directml, xnnpack, qnn, migraphx, webgpu, "
-        "sparse or auto; --doctor tells which load",
+        "native (our own engine on the CPU; sparse is another name of it) or auto; --doctor tells which load",
     )
     group.add_argument(
         "--provider-option",

@@ -3,14 +3,16 @@ from typing import Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-_Convolution: TypeAlias = tuple[
-    int, NDArray[np.uint32], NDArray[np.uint32], NDArray[np.float32], NDArray[np.float32]
-]  # input channels, indptr, index, weight, bias
+_Layer: TypeAlias = tuple[
+    NDArray[np.float32], NDArray[np.float32], str, int, bool
+]  # weight, bias, activation, skip, pool
 
 def levels() -> list[str]: ...
 
 class Network:
-    def __new__(cls, convolutions: list[_Convolution], scale: float, shift: float, level: str) -> Self: ...
+    def __new__(
+        cls, layers: list[_Layer], rows: int, cols: int, scale: float, shift: float, method: str, level: str
+    ) -> Self: ...
     @property
     def nbytes(self) -> int: ...
 

@@ -30,9 +30,12 @@
 #if defined(__GNUC__)
 #define PREFETCH(address) __builtin_prefetch(address, 1)
 #define PREFETCH_LEVEL2(address) __builtin_prefetch(address, 0, 2)
+#define PREFETCH_WEIGHT(address) __builtin_prefetch(address, 0, 3)
 #else
 #define PREFETCH(address) (void)(address)
 #define PREFETCH_LEVEL2(address) (void)(address)
+#define PREFETCH_WEIGHT(address) (void)(address)
+#define PREFETCH_WEIGHT(address) (void)(address)
 #endif
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -43,6 +46,15 @@
 #define UNROLL _Pragma("GCC unroll 16")
 #else
 #define UNROLL
+#endif
+
+/* Keeps a loop of a known number of turns a loop. */
+#if defined(__clang__)
+#define NO_UNROLL _Pragma("nounroll")
+#elif defined(__GNUC__)
+#define NO_UNROLL _Pragma("GCC unroll 1")
+#else
+#define NO_UNROLL
 #endif
 
 #if defined(_WIN32)
@@ -56,37 +68,51 @@
 #define YIELD() sched_yield()
 #endif
 
-typedef volatile long edgel3_counter;
+typedef volatile long counter;
 
 #if defined(_MSC_VER)
-static inline long counter_increment(edgel3_counter *counter) { return _InterlockedIncrement(counter) - 1; }
-static inline long counter_read(edgel3_counter *counter) { return _InterlockedExchangeAdd(counter, 0); }
-#else
-static inline long counter_increment(edgel3_counter *counter) {
-  return __atomic_fetch_add(counter, 1, __ATOMIC_ACQ_REL);
+static inline long counter_increment(counter *counter)
+{
+    return _InterlockedIncrement(counter) - 1;
 }
-static inline long counter_read(edgel3_counter *counter) { return __atomic_load_n(counter, __ATOMIC_ACQUIRE); }
+static inline long counter_read(counter *counter)
+{
+    return _InterlockedExchangeAdd(counter, 0);
+}
+#else
+static inline long counter_increment(counter *counter)
+{
+    return __atomic_fetch_add(counter, 1, __ATOMIC_ACQ_REL);
+}
+static inline long counter_read(counter *counter)
+{
+    return __atomic_load_n(counter, __ATOMIC_ACQUIRE);
+}
 #endif
 
-static inline void *aligned_new(size_t bytes) {
+static inline void *aligned_new(size_t bytes)
+{
 #if defined(_WIN32)
-  return _aligned_malloc(bytes, 64);
+    return _aligned_malloc(bytes, 64);
 #else
-  const size_t huge_page = (size_t)2 << 20;
-  void *memory = NULL;
-  if (posix_memalign(&memory, bytes < huge_page ? 64 : huge_page, bytes)) return NULL;
+    const size_t huge_page = (size_t)2 << 20;
+    void *memory = NULL;
+    if (posix_memalign(&memory, bytes < huge_page ? 64 : huge_page, bytes))
+        return NULL;
 #if defined(__linux__)
-  if (bytes >= huge_page) madvise(memory, bytes, MADV_HUGEPAGE); /* tiles touch many pages; without it, still right */
+    if (bytes >= huge_page)
+        madvise(memory, bytes, MADV_HUGEPAGE); /* tiles touch many pages; without it, still right */
 #endif
-  return memory;
+    return memory;
 #endif
 }
 
-static inline void aligned_delete(void *memory) {
+static inline void aligned_delete(void *memory)
+{
 #if defined(_WIN32)
-  _aligned_free(memory);
+    _aligned_free(memory);
 #else
-  free(memory);
+    free(memory);
 #endif
 }
 
