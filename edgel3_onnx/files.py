@@ -27,7 +27,7 @@ _LENIENT = ReadingOptions()
 
 
 @dataclass(eq=False)
-class Job:
+class EmbeddedFile:
     """One file, and what became of it.
 
     Attributes
@@ -71,24 +71,24 @@ class Job:
 
 def embed_files(
     model: EmbeddingModel,
-    jobs: Iterable[Job],
+    jobs: Iterable[EmbeddedFile],
     options: EmbeddingOptions,
     reading: ReadingOptions = _LENIENT,
     *,
     show_progress: bool = False,
-) -> Iterator[Job]:
+) -> Iterator[EmbeddedFile]:
     """Compute the embeddings of many files, in batches that files share.
 
     Parameters
     ----------
-    jobs : iterable of Job
+    jobs : iterable of EmbeddedFile
         Read in a thread of its own, ahead of the runs.
     show_progress : bool
         Show a progress bar of windows where standard error is a terminal.
 
     Yields
     ------
-    Job
+    EmbeddedFile
         The same objects in the same order, each with its embedding or its error.
 
     Raises
@@ -98,7 +98,7 @@ def embed_files(
     """
     hop_length = options.hop_length(model)
     batch_size = options.batch_size or model.batch_size
-    started: deque[Job] = deque()
+    started: deque[EmbeddedFile] = deque()
 
     def signals() -> Iterator[Iterator[NDArray[np.float32]]]:
         for job in jobs:
@@ -116,7 +116,7 @@ def embed_files(
 
 def _windows(
     model: EmbeddingModel,
-    job: Job,
+    job: EmbeddedFile,
     hop_length: int,
     batch_size: int,
     options: EmbeddingOptions,
@@ -151,7 +151,7 @@ def _windows(
             job.warnings.append(f"shorter than the window of 1 second ({job.seconds:.3f} s); padded with zeros")
 
 
-def _check_findings(job: Job, samples: int, strict: bool) -> None:
+def _check_findings(job: EmbeddedFile, samples: int, strict: bool) -> None:
     """Refuse a recording of which nothing is left, or too little; with ``strict`` any of which something is lost."""
     findings = job.findings
     if samples == 0:
@@ -236,10 +236,10 @@ def process_file(
     common = {**record.manner(model, options), **reading.wanted()}
     started: deque[Metadata] = deque()  # filled by the thread that reads ahead
 
-    def jobs() -> Iterator[Job]:
+    def jobs() -> Iterator[EmbeddedFile]:
         for path, output in outputs.items():
             metadata = {**common, **record.source(path)}
-            job = Job(path)
+            job = EmbeddedFile(path)
             if not replace and os.path.lexists(output):
                 job.skip = is_current(output, metadata)
                 if not job.skip:

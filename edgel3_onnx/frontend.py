@@ -177,12 +177,12 @@ class Resampler:
         return np.concatenate([tail, np.zeros(missing - tail.shape[0], np.float32)])
 
     def _reset(self) -> None:
-        self._engine: _Engine = (_Copy if self.ratio == 1 else _METHODS[self._method])(*self._rates)
+        self._engine: _Stage = (_Copy if self.ratio == 1 else _METHODS[self._method])(*self._rates)
         self._received = 0
         self._returned = 0
 
 
-class _Engine(Protocol):
+class _Stage(Protocol):
     def process(self, block: Float32Array, last: bool) -> Float32Array: ...
 
 

@@ -31,30 +31,30 @@ def main(argv: list[str] | None = None) -> int:
     wanted = list(variants().values()) if args.all else [variants()[name] for name in args.variants]
     if args.mirror:
         os.environ["EDGEL3_ONNX_MIRROR"] = args.mirror
-    job = exporter.Job(args.kinds, args.precisions, args.route, Path(args.out), args.dense)
+    options = exporter.ExportOptions(args.kinds, args.precisions, args.route, Path(args.out), args.dense)
 
     @cache
     def sounds(frontend: str) -> exporter.Sounds:
         return _sounds(frontend, args.audio, args.calibration, "int8" in args.precisions)
 
     try:
-        job.out.mkdir(parents=True, exist_ok=True)
-        entries = _read_manifest(job.out)
+        options.out.mkdir(parents=True, exist_ok=True)
+        entries = _read_manifest(options.out)
     except (OSError, EdgeL3Error) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     failed = 0
     for variant in _progress(wanted):
         try:
-            for entry in exporter.export(variant, _read_weights(variant, args), job, sounds(variant.frontend)):
+            for entry in exporter.export(variant, _read_weights(variant, args), options, sounds(variant.frontend)):
                 entries[entry["file"]] = entry
         except EdgeL3Error as error:
             failed += 1
             _say(f"error: {variant.id}: {error}")
         else:
-            _say(f"{variant.id}: {len(job.kinds) * len(job.precisions)} graphs")
+            _say(f"{variant.id}: {len(options.kinds) * len(options.precisions)} graphs")
         try:
-            _write_manifest(job.out, entries)
+            _write_manifest(options.out, entries)
         except EdgeL3Error as error:
             print(f"error: {error}", file=sys.stderr)
             return 1

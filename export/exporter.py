@@ -30,7 +30,7 @@ _LEAST_COSINE = {"fp32": 0.9999, "int8": 0.98, "fp16": 0.9999}
 
 
 @dataclass(frozen=True)
-class Job:
+class ExportOptions:
     """What to make of every variant."""
 
     kinds: tuple[str, ...]
@@ -49,7 +49,7 @@ class Sounds:
     windows: npt.NDArray[np.float32]  # (n, sample_rate)
 
 
-def export(variant: Variant, weights: bytes | None, job: Job, sounds: Sounds) -> Iterator[dict[str, Any]]:
+def export(variant: Variant, weights: bytes | None, options: ExportOptions, sounds: Sounds) -> Iterator[dict[str, Any]]:
     """Write ``<id>.<kind>.<precision>.onnx`` and its model card for every kind and precision.
 
     ``weights`` is the variant's weight file, None for a variant that comes as a graph. Yields the manifest's
@@ -60,7 +60,7 @@ def export(variant: Variant, weights: bytes | None, job: Job, sounds: Sounds) ->
     written then.
     """
     if variant.network_spec is None:
-        if job.route == "tf" or weights is not None:
+        if options.route == "tf" or weights is not None:
             raise EdgeL3Error(f"{variant.id} comes with this package as a graph: no weights, and route h5 only")
         origin = mel = resources.files("edgel3_onnx.onnx_models").joinpath(variant.file).read_bytes()
     elif weights is None:
@@ -74,20 +74,20 @@ def export(variant: Variant, weights: bytes | None, job: Job, sounds: Sounds) ->
     def network(precision: str) -> bytes:
         if precision != "fp32":
             return quantize(network("fp32"), precision, sounds.calibration)
-        if job.route == "tf":
+        if options.route == "tf":
             assert weights is not None
             return _convert(variant, weights, "tf", "mel")
         return mel
 
     def own(kind: str, precision: str) -> bytes:
-        if kind == "waveform" and precision == "fp32" and job.route == "tf":
+        if kind == "waveform" and precision == "fp32" and options.route == "tf":
             assert weights is not None
             return _convert(variant, weights, "tf", kind)
-        stored = network(precision) if job.dense else compact(network(precision))
+        stored = network(precision) if options.dense else compact(network(precision))
         return stored if kind == "mel" else add_front_end(stored)
 
-    for kind in job.kinds:
-        for precision in job.precisions:
+    for kind in options.kinds:
+        for precision in options.precisions:
             graph = own(kind, precision)
             file = f"{variant.id}.{kind}.{precision}.onnx"
             base, base_name = reference, "the mel graph in fp32 that route h5 makes"
@@ -104,8 +104,8 @@ def export(variant: Variant, weights: bytes | None, job: Job, sounds: Sounds) ->
                 reference=base_name,
                 recordings=sounds.recordings,
             )
-            write_bytes(job.out / file, graph)
-            write_bytes(job.out / f"{file.removesuffix('.onnx')}.md", model_card(entry, variant).encode())
+            write_bytes(options.out / file, graph)
+            write_bytes(options.out / f"{file.removesuffix('.onnx')}.md", model_card(entry, variant).encode())
             yield entry
 
 

@@ -18,7 +18,7 @@ from edgel3_onnx import (
     process_file,
 )
 from edgel3_onnx.embedding import EmbeddingOptions
-from edgel3_onnx.files import Job, embed_files
+from edgel3_onnx.files import EmbeddedFile, embed_files
 from edgel3_onnx.recordings import decode
 
 # Batches are cut elsewhere than in get_embedding, which may change the last bits of a product.
@@ -113,15 +113,15 @@ def test_files_share_batches_without_mixing(tmp_path, sea64):
     jobs = []
     for k, seconds in enumerate([0.4, 3.1, 1.0, 0.2, 7.3, 1.9]):
         soundfile.write(tmp_path / f"{k}.wav", golden.audio(8000, seconds, k), 8000)
-        jobs.append(Job(str(tmp_path / f"{k}.wav")))
+        jobs.append(EmbeddedFile(str(tmp_path / f"{k}.wav")))
         if k == 2:
             (tmp_path / "bad.wav").write_bytes(b"RIFF")
-            jobs.append(Job(str(tmp_path / "bad.wav")))
+            jobs.append(EmbeddedFile(str(tmp_path / "bad.wav")))
     finished = list(embed_files(sea64, jobs, EmbeddingOptions(batch_size=16)))
     assert finished == jobs and [job.error is None for job in jobs] == [True, True, True, False, True, True, True]
     for job in jobs:
         if job.error is None:
-            (alone,) = embed_files(sea64, [Job(job.path)], EmbeddingOptions(batch_size=5))
+            (alone,) = embed_files(sea64, [EmbeddedFile(job.path)], EmbeddingOptions(batch_size=5))
             assert_same_embedding(job.embeddings.embedding, alone.embeddings.embedding)
 
 

@@ -10,7 +10,7 @@ from edgel3_onnx.atomic import remove_abandoned
 from edgel3_onnx.command.corpus import Plan, Task
 from edgel3_onnx.embedding import EmbeddingOptions
 from edgel3_onnx.exceptions import EdgeL3Error
-from edgel3_onnx.files import Job, embed_files
+from edgel3_onnx.files import EmbeddedFile, embed_files
 from edgel3_onnx.models import EmbeddingModel, ModelOptions
 from edgel3_onnx.outputs import dataset, record
 from edgel3_onnx.outputs.arrays import WRITERS, is_current
@@ -69,7 +69,7 @@ class Sink(Protocol):
         """Whether to skip a task because of what is there already, and why if that is an error."""
         ...
 
-    def save(self, record: Record, job: Job, metadata: Metadata) -> Iterator[Record]:
+    def save(self, record: Record, job: EmbeddedFile, metadata: Metadata) -> Iterator[Record]:
         """Save a job's embedding. Yields the records of what has reached the disk, or failed to."""
         ...
 
@@ -91,7 +91,7 @@ class FileSink:
     def look_up(self, task: Task, wanted: Metadata) -> tuple[bool, str | None]:
         return task.output is not None and is_current(task.output, wanted), None
 
-    def save(self, record: Record, job: Job, metadata: Metadata) -> Iterator[Record]:
+    def save(self, record: Record, job: EmbeddedFile, metadata: Metadata) -> Iterator[Record]:
         assert record.output is not None and job.embeddings is not None
         try:
             self._write(record.output, job.embeddings, metadata)
@@ -117,7 +117,7 @@ class DatasetSink:
     def look_up(self, task: Task, wanted: Metadata) -> tuple[bool, str | None]:
         return (False, None) if self._finished is None else self._finished.look_up(task.path, wanted)
 
-    def save(self, record: Record, job: Job, metadata: Metadata) -> Iterator[Record]:
+    def save(self, record: Record, job: EmbeddedFile, metadata: Metadata) -> Iterator[Record]:
         assert job.embeddings is not None
         self._held.append(record)
         try:
@@ -175,10 +175,10 @@ def work(
     sink = _open_sink(model, options, common)
     started: deque[tuple[Task, Metadata]] = deque()  # filled by the thread that reads ahead
 
-    def jobs() -> Iterator[Job]:
+    def jobs() -> Iterator[EmbeddedFile]:
         for task in tasks:
             metadata = {**common, **record.source(task.path)}
-            job = Job(task.path)
+            job = EmbeddedFile(task.path)
             job.skip, job.error = _look_up(task, metadata, sink, options)
             started.append((task, metadata))
             yield job
