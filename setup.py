@@ -34,7 +34,7 @@ class BuildPy(build_py):
         super().run()
 
 
-EXTENSIONS = [("_frontend", "frontend_ext"), ("_sparse", "sparse_ext")]
+EXTENSIONS = [("_frontend", "frontend_ext"), ("_engine", "engine_ext")]
 
 setup(
     cmdclass={"build_py": BuildPy},

@@ -1,13 +1,14 @@
-"""Instructions per window of the sparse engine and of ONNX Runtime, on one thread, at 95.75 % zeros.
+"""Instructions per window of the native engine and of ONNX Runtime, on one thread.
 
 An indication where times cannot be measured: with --wheel (the aarch64 wheel that tools/build_wheels left) on a
-Cortex-A72 emulated by QEMU; without, by Valgrind, on this processor without AVX-512. One window is the difference
-between runs of two windows and of one. Valgrind takes some fifteen minutes, QEMU six.
+Cortex-A72 emulated by QEMU; without, by Valgrind, on this processor without AVX-512. One window is a tenth of the
+difference between runs of eleven windows and of one. Valgrind takes some fifteen minutes, QEMU six.
 Needs an x86-64 machine and valgrind; for --wheel also cc and apt configured for Debian.
 """
 
 import argparse
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -18,24 +19,28 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
 sys.path.insert(0, str(Path(__file__).parent))
 import emulation
-import sparse
+import engines
 import toolbox
 
+from edgel3_onnx.engines.graph import read_network
+
 PYTHON = "3.11"  # the emulated one
+MORE = 10  # windows: the start of a process varies by a million
 EMBED = """
-import sys
+import pickle, sys
 import numpy as np
 engine, graph, windows = sys.argv[1], sys.argv[2], int(sys.argv[3])
-image = np.random.default_rng(0).standard_normal((1, 1, 256, 199)).astype(np.float32) * 20 - 40
-if engine == "sparse":
-    from edgel3_onnx.engines.sparse import SparseEngine
-    embed = SparseEngine(graph, 1).run
+network = pickle.load(open(graph + ".pickle", "rb"))
+image = np.random.default_rng(0).uniform(-80, 0, (1, 1, network.rows, network.cols)).astype(np.float32)
+if engine == "native":
+    from edgel3_onnx.engines.native import NativeEngine
+    embed = NativeEngine(network, 1).run
 else:
     import onnxruntime
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    embed = lambda image: session.run(None, {"melspectrogram": image})
+    embed = lambda image: session.run(None, {session.get_inputs()[0].name: image})
 for _ in range(windows):
     embed(image)
 """
@@ -98,23 +103,22 @@ def emulated(wheel: Path, work: Path) -> tuple[list[str], dict[str, str]]:
 def count(command: list[str], environment: dict[str, str], engine: str, graph: Path) -> int:
     """Instructions that one window takes."""
     totals = []
-    for windows in (1, 2):
+    for windows in (1, 1 + MORE):
         arguments = [*command, "-P", "-c", EMBED, engine, str(graph), str(windows)]
         result = subprocess.run(arguments, env={**os.environ, **environment}, capture_output=True, text=True)
         found = re.search(r"I +refs: +([\d,]+)", result.stderr)
         if result.returncode or not found:
             toolbox.fail(f"no instructions counted: {result.stderr[-500:]}")
         totals.append(int(found[1].replace(",", "")))
-    return totals[1] - totals[0]
+    return (totals[1] - totals[0]) // MORE
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--wheel", type=Path, help="for aarch64")
+    parser.add_argument("--networks", nargs="+", choices=engines.NAMES, default=["sea-64", "micro", engines.NAMES[3]])
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        graph = sparse.build(Path(folder), sparse.ZEROS[0])
-        sparse.load(graph)  # leaves the packed form beside the graph, which the emulated Python has no onnx to make
         if options.wheel:
             command, environment = emulated(options.wheel.absolute(), Path(folder))
             levels = ["neon"]
@@ -122,11 +126,14 @@ def main() -> None:
             tool = ["--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"]
             command, environment = ["valgrind", *tool, sys.executable], {}
             levels = ["avx2", "baseline"]
-        dense = count(command, environment, "onnxruntime", graph)
-        print(f"ONNX Runtime: {1e-6 * dense:.0f} million instructions per window", flush=True)
-        for level in levels:
-            number = count(command, {**environment, "EDGEL3_ONNX_SIMD": level}, "sparse", graph)
-            print(f"sparse, {level}: {1e-6 * number:.0f} million, {dense / number:.1f} times fewer", flush=True)
+        for name in options.networks:
+            graph = engines.build(Path(folder), name)
+            Path(f"{graph}.pickle").write_bytes(pickle.dumps(read_network(graph)))  # the emulated Python has no onnx
+            peer = count(command, environment, "onnxruntime", graph)
+            print(f"{name}, ONNX Runtime: {1e-6 * peer:.1f} million instructions per window", flush=True)
+            for level in levels:
+                number = count(command, {**environment, "EDGEL3_ONNX_SIMD": level}, "native", graph)
+                print(f"{name}, {level}: {1e-6 * number:.1f} million, {peer / number:.1f} times fewer", flush=True)
 
 
 if __name__ == "__main__":

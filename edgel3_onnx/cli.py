@@ -10,32 +10,24 @@ from contextlib import closing, nullcontext
 from dataclasses import replace
 from inspect import signature
 
-import numpy as np
-from numpy.typing import NDArray
-
 from edgel3_onnx.audio import check_sample_rate, to_hop_length
 from edgel3_onnx.checks import check_choice, check_count, check_flag
 from edgel3_onnx.command import interrupt
 from edgel3_onnx.command.arguments import PROGRAM, parse_arguments, positive_float, positive_int, with_packaged_model
 from edgel3_onnx.command.corpus import NO_RECORDINGS, plan_run
-from edgel3_onnx.command.live import Collector, binary_stdin, embed_pipe, json_lines
+from edgel3_onnx.command.live import embed_stdin
 from edgel3_onnx.command.pool import work_in_processes
 from edgel3_onnx.command.report import Reporter, Summary, showing_log
 from edgel3_onnx.command.runner import RunOptions, prepare, rehearse, work
 from edgel3_onnx.cpu import available_cpus
-from edgel3_onnx.embedding import EmbeddingOptions, Embeddings
+from edgel3_onnx.embedding import EmbeddingOptions
 from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error, WeightsUnavailableError
 from edgel3_onnx.files import get_output_path
 from edgel3_onnx.models import ModelOptions
-from edgel3_onnx.outputs import record
-from edgel3_onnx.outputs.arrays import FORMATS, WRITERS
+from edgel3_onnx.outputs.arrays import FORMATS
 from edgel3_onnx.outputs.inspect import read_metadata
 from edgel3_onnx.recordings.decode import ReadingOptions
-from edgel3_onnx.recordings.findings import Findings
 from edgel3_onnx.recordings.linear import PCM_FORMATS, Linear
-from edgel3_onnx.recordings.pipe import open_pipe
-from edgel3_onnx.recordings.pipe_reader import PipeReader
-from edgel3_onnx.streaming import EmbeddingStream
 from edgel3_onnx.terminal import usable_streams
 
 __all__ = ["get_file_list", "main", "parse_args", "positive_float", "positive_int", "run"]
@@ -186,7 +178,7 @@ def run(
     return reporter.summary()
 
 
-def _reading_options(strict: object, rate: object, pcm: object) -> ReadingOptions:
+def _reading_options(strict: object, rate: object, pcm: str | None) -> ReadingOptions:
     if pcm is not None:
         check_choice("pcm", pcm, tuple(PCM_FORMATS))
         if rate is None:
@@ -213,7 +205,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args = parse_arguments(argv)
         with interrupt.raising_on_signals(), nullcontext() if args.quiet else showing_log():
-            return _dispatch(args)
+            status = _dispatch(args)
+        sys.stdout.flush()
+        return status
     except interrupt.Interrupted as stop:
         print(f"{PROGRAM}: stopped by {signal.Signals(stop.signum).name}", file=sys.stderr)
         return 128 + stop.signum
@@ -226,12 +220,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except EdgeL3Error as error:
         print(f"{PROGRAM}: error: {error}", file=sys.stderr)
         return EXIT_FAILED
-    except BrokenPipeError:
-        # Whoever read standard output has stopped. Python would complain about it once more when it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_FAILED
     except OSError as error:  # of the system itself: no directory for temporary files, standard output on a full disk
-        print(f"{PROGRAM}: error: {error}", file=sys.stderr)
+        if not isinstance(error, BrokenPipeError):  # that is whoever read standard output having stopped
+            print(f"{PROGRAM}: error: {error}", file=sys.stderr)
+        try:
+            sys.stdout.flush()
+        except OSError:  # Python would complain about it once more when it exits
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
 
 
@@ -239,6 +234,10 @@ def _dispatch(args: argparse.Namespace) -> int:
     if args.inspect is not None:
         print(json.dumps(read_metadata(args.inspect), indent=2, sort_keys=True))
         return 0
+    if args.demo is not None:
+        from edgel3_onnx.command import demo
+
+        return demo.serve(args.demo)
     if args.list_models or args.doctor or args.fetch:
         from edgel3_onnx.command import doctor
 
@@ -254,45 +253,11 @@ def _dispatch(args: argparse.Namespace) -> int:
         "verbose": not args.quiet,
     }
     if args.inputs == ["-"]:
-        return _live(args, ModelOptions.of(arguments), EmbeddingOptions.of(arguments))
+        options, reading = EmbeddingOptions.of(arguments), _reading_options(args.strict, args.rate, args.pcm)
+        output = None
+        if args.format is not None:
+            output = get_output_path("stdin", f"{args.suffix or ''}.{args.format}", args.output_dir)
+        embed_stdin(ModelOptions.of(arguments).load(), options, reading, output, quiet=args.quiet)
+        return 0
     given = {name: arguments[name] for name in signature(run).parameters if arguments.get(name) is not None}
     return EXIT_FAILED if run(**given).failed else 0
-
-
-def _live(args: argparse.Namespace, model_options: ModelOptions, options: EmbeddingOptions) -> int:
-    """Embed standard input: JSON lines as the audio comes, or one file at its end."""
-    model = model_options.load()
-    reading = _reading_options(args.strict, args.rate, args.pcm)
-    audio = open_pipe(PipeReader(binary_stdin()), reading.raw)
-    stream = EmbeddingStream(model, audio.sample_rate, options.hop_size, options.center, options.resampler)
-    if args.format is None:
-        _warn(embed_pipe(audio, stream, _print_json, strict=args.strict), args.quiet)
-        return 0
-
-    collected = Collector(model.embedding_dim)
-    output = get_output_path("stdin", f"{args.suffix or ''}.{args.format}", args.output_dir)
-    interruption = None
-    try:  # an error leaves no output: what came before it would look like a whole recording
-        _warn(embed_pipe(audio, stream, collected.add, strict=args.strict), args.quiet)
-    except interrupt.Interrupted as stop:
-        collected.add(*stream.flush())  # how a recording without an end is ended
-        interruption = stop
-    if collected.windows:
-        metadata = {**record.manner(model, options), "source": "-", "sample_rate": audio.sample_rate}
-        embeddings = Embeddings.of(collected.arrays()[0], model, options)
-        found = {"samples": stream.samples, **audio.findings().record()}
-        WRITERS[args.format](output, embeddings, {**metadata, **found})
-    if interruption is not None:
-        raise interruption
-    return 0
-
-
-def _warn(findings: Findings, quiet: bool) -> None:
-    for warning in () if quiet else findings.warnings:
-        print(f"{PROGRAM}: warning: standard input: {warning}", file=sys.stderr)
-
-
-def _print_json(embedding: NDArray[np.float32], timestamps: NDArray[np.float64]) -> None:
-    for line in json_lines(embedding, timestamps):
-        print(line)
-    sys.stdout.flush()

@@ -77,9 +77,9 @@ class Embeddings:
     start_sample: NDArray[np.int64]
 
     @classmethod
-    def of(cls, embedding: Float32, model: EmbeddingModel, options: EmbeddingOptions) -> "Embeddings":
-        """Those of the windows from the first one on."""
-        count = np.arange(len(embedding), dtype=np.int64)
+    def of(cls, embedding: Float32, model: EmbeddingModel, options: EmbeddingOptions, first: int = 0) -> "Embeddings":
+        """Those of the windows from number ``first`` on."""
+        count = np.arange(first, first + len(embedding), dtype=np.int64)
         lead = model.spec.window_length // 2 if options.center else 0
         timestamps = count.astype(np.float64) * options.hop_size
         return cls(embedding, timestamps, count * options.hop_length(model) - lead)

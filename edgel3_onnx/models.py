@@ -280,8 +280,8 @@ def load_embedding_model(
         Percentage of zero weights of a ``sparse`` network.
     provider : str
         "cpu", "cuda", "tensorrt", "openvino", "coreml", "directml", "xnnpack", "qnn", "migraphx", "webgpu", or ONNX
-        Runtime's own name of one, "sparse" (this package's engine for the pruned networks), or "auto". A device
-        number may follow: "cuda:1".
+        Runtime's own name of one, "native" (this package's own engine on the CPU; "sparse" is another name of it), or
+        "auto". A device number may follow: "cuda:1".
     num_threads : int or None
         CPU threads; None: as many as this process may use CPUs.
     weights : path or None
@@ -336,7 +336,6 @@ def _open(options: ModelOptions, path: Path) -> EmbeddingModel:
         options.provider,
         num_threads=options.num_threads,
         provider_options=dict(options.provider_options),
-        pruned=variant.model_type == "sparse",
     )
     metadata = GraphMetadata.read(engine.metadata, path)
     if metadata is not None:

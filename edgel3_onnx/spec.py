@@ -1,6 +1,5 @@
 """The numbers of the front ends and of the networks; nothing else in the project repeats them."""
 
-import math
 import operator
 from dataclasses import dataclass
 from numbers import Real
@@ -54,10 +53,9 @@ class FrontEndSpec:
 
     def _check_real(self, field: str, least: float, most: float) -> None:
         value = getattr(self, field)
-        if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-            raise EdgeL3ArgumentError(f"{field}={value!r} is not a number")
-        if not least <= value <= most:
-            raise EdgeL3ArgumentError(f"{field}={value!r} is not from {least} to {most}")
+        is_number = isinstance(value, Real) and not isinstance(value, bool)
+        if not (is_number and least <= value <= most):
+            raise EdgeL3ArgumentError(f"{field}={value!r} is not a number from {least} to {most}")
         object.__setattr__(self, field, float(value))
 
     @property

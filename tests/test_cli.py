@@ -169,7 +169,7 @@ def test_weights_that_cannot_be_had_name_a_command_that_works(command, recording
     [
         ("a.wav", "edgel3-onnx a.wav --model-type micro"),
         ("-sp 81.0 -- -a.wav", "edgel3-onnx --model-type micro -- -a.wav"),
-        ("a.wav -retrain kd --provider sparse", "edgel3-onnx a.wav --model-type micro"),
+        ("a.wav -retrain kd --provider native", "edgel3-onnx a.wav --provider native --model-type micro"),
         ("'a b.wav' --provider cpu", "edgel3-onnx 'a b.wav' --provider cpu --model-type micro"),
     ],
 )
@@ -267,6 +267,7 @@ class TestStandardInput:
         process.stdin.flush()
         lines = [json.loads(process.stdout.readline()) for _ in range(12)]
         assert lines[-1]["timestamp"] == pytest.approx(1.1)
+        assert [line["start_sample"] for line in lines] == [800 * k - 4000 for k in range(12)]
         rest, errors = process.communicate(audio[26000:], timeout=30)
         assert len(rest.splitlines()) == 36 - 12 and process.returncode == 0, errors
 
@@ -287,6 +288,15 @@ class TestStandardInput:
             assert len(arrays["embedding"]) == 26
 
     @posix_only
+    def test_timestamps_that_drift_are_one_line(self, command, tmp_path):
+        """A hop of 1.9 samples, of which 1 is taken."""
+        args = ["-", "--rate", "8000", "-n", "-t", str(1.9 / 8000), "--format", "npz", "-o", tmp_path]
+        data = (golden.audio(8000, 1.0005, 1) * 32767).astype("<i2").tobytes()
+        done = command(*args, text=False, input=data)
+        (line,) = done.stderr.decode().splitlines()
+        assert done.returncode == 0 and line.startswith("edgel3-onnx: warning: standard input: timestamps are")
+        assert command(*args, "-q", text=False, input=data).stderr == b""
+
     def test_reader_that_stops_early(self, command):
         audio = (golden.audio(8000, 9, 1) * 32767).astype("<i2").tobytes()
         process = command.start("-", "--rate", "8000", stdin=-1, text=False)

@@ -19,7 +19,7 @@ def test_the_report_names_versions_providers_and_cache(monkeypatch):
     report = doctor.report()
     assert "ONNX Runtime: onnxruntime" in report
     assert "provider cpu (CPUExecutionProvider): loads" in report
-    assert "provider sparse: loads" in report
+    assert "provider native (this package's own engine): loads, SIMD level" in report
     missing = [name for name in PROVIDERS if name not in installed_providers()]
     assert f"providers not installed: {', '.join(missing)}" in report
     assert f"cache: {weights.cache_dir()}" in report

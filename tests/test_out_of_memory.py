@@ -52,21 +52,24 @@ frontend.log_mel(audio, spec, hop_length=800)
     "kaiser_best": """
 frontend.resample(audio, 8000 + number, 8000)
 """,
-    "sparse engine": """
-SparseEngine(graph, 1).run(np.zeros((1, 1, 256, 199), np.float32))
+    "native engine, by taps": """
+NativeEngine(network, 1, "taps").run(np.zeros((1, 1, 256, 199), np.float32))
+""",
+    "native engine, by Winograd's method": """
+NativeEngine(network, 1, "winograd").run(np.zeros((1, 1, 64, 50), np.float32))
 """,
 }
 
 SCRIPT = """
 import ctypes, dataclasses, itertools, sys
-from pathlib import Path
 import numpy as np
 from edgel3_onnx import frontend
-from edgel3_onnx.engines.sparse import SparseEngine
+from edgel3_onnx.engines.graph import read_network
+from edgel3_onnx.engines.native import NativeEngine
 from edgel3_onnx.spec import FRONTENDS
 
 interposer = ctypes.CDLL(sys.argv[1])
-graph = Path(sys.argv[2])
+network = read_network(sys.argv[2])
 audio = np.sin(np.arange(16000, dtype=np.float32))
 
 def operation(number):
@@ -111,7 +114,14 @@ def test_each_refused_allocation_is_a_memory_error(name, interposer, seeded_grap
     operation = "".join(f"    {line}\n" for line in OPERATIONS[name].strip().splitlines())
     script = SCRIPT.format(operation=operation)
     environment = {**os.environ, "LD_PRELOAD": str(interposer)}
-    command = [sys.executable, "-P", "-c", script, str(interposer), str(seeded_graph("sparse"))]
+    command = [
+        sys.executable,
+        "-P",
+        "-c",
+        script,
+        str(interposer),
+        str(seeded_graph("sparse" if "taps" in name else "sea-64")),
+    ]
     run = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert run.returncode == 0, run.stderr
     assert int(run.stdout) >= 3  # allocations that were refused, one after another

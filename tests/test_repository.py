@@ -70,7 +70,9 @@ def test_no_import_of_what_only_posix_has():
 def packed(tmp_path_factory):
     """The sdist and a wheel, packed in a copy of the checkout in which an earlier version was built before."""
     work = tmp_path_factory.mktemp("packed")
-    ignored = shutil.ignore_patterns(".*", "build", "dist", "wheelhouse", "*.egg-info", "*.so", "__pycache__")
+    ignored = shutil.ignore_patterns(
+        ".*", "build", "dist", "wheelhouse", "node_modules", "*.egg-info", "*.so", "__pycache__"
+    )
     shutil.copytree(ROOT, work / "source", ignore=ignored)
     shutil.copytree(ROOT / ".ci", work / "source" / ".ci")
     build = [sys.executable, "-m", "build", "--outdir", work]

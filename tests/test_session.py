@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 import golden
-from edgel3_onnx import EdgeL3ArgumentError, EdgeL3Error, get_embedding, load_embedding_model
+from edgel3_onnx import EdgeL3ArgumentError, EdgeL3Error, _engine, get_embedding, load_embedding_model
 from edgel3_onnx.cpu import available_cpus
 from edgel3_onnx.engines.session import PROVIDERS, installed_providers, open_engine
 from parity import relative_error
@@ -97,8 +97,8 @@ def test_a_provider_that_fails_to_load_is_an_error_with_its_reason(seeded_graph,
 def test_auto_says_what_it_runs_on(seeded_graph, caplog):
     caplog.set_level(logging.INFO, "edgel3_onnx")
     model = load_embedding_model("sea", 64, weights=seeded_graph("sea-64"), provider="auto")
-    assert model.providers[-1] == "CPUExecutionProvider"
-    assert any("provider auto: running on" in record.getMessage() for record in caplog.records)
+    (says,) = [message for message in caplog.messages if message.startswith("provider auto: running on")]
+    assert model.providers[0] in (says.split()[-1], PROVIDERS.get(says.split()[-1], PROVIDERS["cpu"]).onnxruntime_name)
 
 
 @pytest.mark.parametrize("provider", ["gpu", "ExecutionProvider", "", "cuda:x"])
@@ -181,3 +181,66 @@ def test_a_graph_whose_metadata_disagrees_is_refused(change, message, seeded_gra
     with pytest.raises(EdgeL3Error) as caught:
         load_embedding_model("sea", 64, weights=path)
     assert message in str(caught.value) and "other.onnx" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["native", "sparse"])
+def test_native_runs_the_dense_networks_too(name, sea64, seeded_graph, caplog):
+    caplog.set_level(logging.INFO, "edgel3_onnx")
+    model = load_embedding_model("sea", 64, weights=seeded_graph("sea-64"), provider=name, num_threads=1)
+    assert model.providers == ["native"]
+    found, expected = (get_embedding(AUDIO, 8000, m, verbose=0)[0] for m in (model, sea64))
+    assert relative_error(found, expected) <= 5e-6
+    says = [record.getMessage() for record in caplog.records]
+    assert ("provider sparse is another name of native" in says) == (name == "sparse")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"provider": "native:1"}, "takes no device, got provider 'native:1'"),
+        ({"provider": "native", "provider_options": {"a": "b"}}, "has no provider_options, got {'a': 'b'}"),
+    ],
+)
+def test_what_native_would_ignore_is_an_argument_error(options, message, seeded_graph):
+    with pytest.raises(EdgeL3ArgumentError, match=message):
+        load_embedding_model("sea", 64, weights=seeded_graph("sea-64"), **options)
+
+
+@pytest.mark.parametrize("level", ["baseline", "best"])
+@pytest.mark.parametrize("network", ["sea-64", "sparse"])
+def test_auto_on_the_cpu_takes_the_engine_that_is_faster(network, level, seeded_graph, monkeypatch):
+    monkeypatch.setattr("edgel3_onnx.engines.session.installed_providers", lambda: ["cpu"])
+    if level == "baseline":
+        monkeypatch.setenv("EDGEL3_ONNX_SIMD", "baseline")
+    engine = open_engine(seeded_graph(network), "auto")
+    slow = level == "baseline" and network == "sea-64" and len(_engine.levels()) > 1
+    assert engine.providers == (["CPUExecutionProvider"] if slow else ["native"])
+
+
+def test_auto_runs_on_the_cpu_provider_what_native_cannot(tmp_path, seeded_graph):
+    from edgel3_onnx.export.convert.waveform import add_front_end
+
+    path = tmp_path / "g.onnx"
+    path.write_bytes(add_front_end(seeded_graph("sea-64").read_bytes()))
+    assert open_engine(path, "auto").providers[-1] == "CPUExecutionProvider"
+
+
+def test_threads_and_no_fallback_are_what_onnxruntime_is_told(seeded_graph, monkeypatch):
+    import onnxruntime
+
+    asked = []
+    real = onnxruntime.InferenceSession
+
+    def note(path, options, **arguments):
+        asked.append((options.intra_op_num_threads, options.inter_op_num_threads, arguments["enable_fallback"]))
+        return real(path, options, **arguments)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", note)
+    open_engine(seeded_graph("sea-64"), "cpu", num_threads=3)
+    open_engine(seeded_graph("sea-64"), "cpu")
+    assert asked == [(3, 1, 0), (available_cpus(), 1, 0)]
+
+
+def test_threads_are_what_native_is_told(seeded_graph):
+    assert open_engine(seeded_graph("sea-64"), "native", num_threads=3).num_threads == 3
+    assert open_engine(seeded_graph("sea-64"), "native").num_threads == available_cpus()

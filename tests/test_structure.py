@@ -12,7 +12,7 @@ import edgel3_onnx
 # From the ground up; a module may import what stands on a line above its own, and on its own line if that makes no
 # circle. Packages stand for all their modules, but for those that have a line of their own.
 FLOORS = """
-    exceptions version terminal _frontend _sparse onnx_models
+    exceptions version terminal _frontend _engine onnx_models
     edgel3_exceptions edgel3_warnings checks spec metadata atomic cpu
     frontend audio
     export.convert
@@ -57,7 +57,7 @@ def imports(module: str) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             base = ".".join(package.split(".")[: len(package.split(".")) - node.level + 1]) if node.level else ""
             base = ".".join(part for part in (base, node.module) if part)
-            extensions = ("edgel3_onnx._frontend", "edgel3_onnx._sparse")
+            extensions = ("edgel3_onnx._frontend", "edgel3_onnx._engine")
             for alias in node.names:
                 name = f"{base}.{alias.name}"
                 found.add(name if name in MODULES or name in extensions else base)

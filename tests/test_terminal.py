@@ -141,9 +141,11 @@ def test_nowhere_to_write(recording, monkeypatch):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_full_disk_behind_standard_output_is_one_line(recording):
+@pytest.mark.parametrize("action", ["--dry-run", "--list-models"])
+def test_full_disk_behind_standard_output_is_one_line(recording, action):
+    arguments = [str(recording), action, *MICRO] if action == "--dry-run" else [action]
     with open("/dev/full", "w") as full:
-        command = [sys.executable, "-P", "-c", RUN, str(recording), "--dry-run", *MICRO]
+        command = [sys.executable, "-P", "-c", RUN, *arguments]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == "edgel3-onnx: error: [Errno 28] No space left on device"

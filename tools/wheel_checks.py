@@ -17,7 +17,7 @@ MAX_BYTES = 3_000_000
 MAX_GLIBC = (2, 28)  # what ONNX Runtime's own wheels need at least
 TOLERANCE = 1e-4  # of the largest embedding value: the processors' vector units add up in different orders
 MACHINES = {"x86_64": "EM_X86_64", "aarch64": "EM_AARCH64"}
-EXTENSIONS = {"edgel3_onnx/_frontend.abi3.so", "edgel3_onnx/_sparse.abi3.so"}
+EXTENSIONS = {"edgel3_onnx/_frontend.abi3.so", "edgel3_onnx/_engine.abi3.so"}
 # Graphs whose weights this project trained itself. An export of published weights is never shipped.
 GRAPHS = {"edgel3_onnx/onnx_models/micro.onnx", "edgel3_onnx/onnx_models/micro.int8.onnx"}
 SUFFIXES = {".py", ".pyi", ".typed", ".json", ".md"}

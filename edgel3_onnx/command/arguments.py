@@ -16,6 +16,7 @@ from edgel3_onnx.store.registry import MODEL_TYPES
 from edgel3_onnx.version import __version__
 
 PROGRAM = "edgel3-onnx"
+DEMO_PORT = 8384
 
 _DESCRIPTION = """\
 Embed audio with EdgeL3 (sparse) or SEA models through ONNX Runtime: one vector per window of one second."""
@@ -50,6 +51,7 @@ _EFFECTIVE = {
     "--doctor": {"doctor"},
     "--fetch": {"fetch", "precision"},
     "--inspect": {"inspect"},
+    "--demo": {"demo"},
 }
 
 
@@ -57,9 +59,9 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line; exits with status 2, or 0 after --help and --version."""
     parser = _parser()
     args = parser.parse_args(argv)
-    actions = [args.list_models, args.doctor, bool(args.fetch), args.inspect is not None]
+    actions = [args.list_models, args.doctor, bool(args.fetch), args.inspect is not None, args.demo is not None]
     if sum(actions) > 1 or (any(actions) and args.inputs):
-        parser.error("--list-models, --fetch, --doctor and --inspect each go alone, without inputs")
+        parser.error("--list-models, --fetch, --doctor, --inspect and --demo each go alone, without inputs")
     if not any(actions) and not args.inputs:
         parser.error("give files or directories to embed, or - for standard input")
     if "-" in args.inputs and len(args.inputs) > 1:
@@ -94,6 +96,8 @@ def _mode(args: argparse.Namespace) -> str:
         return "--fetch"
     if args.inspect is not None:
         return "--inspect"
+    if args.demo is not None:
+        return "--demo"
     if args.inputs == ["-"]:
         return "standard input" if args.format is None else "standard input as one file"
     return "a parquet dataset" if args.format == "parquet" else "files"
@@ -112,8 +116,6 @@ def with_packaged_model(argv: Sequence[str]) -> str:
     An option that chooses a model and was abbreviated stays; the one at the end overrides it.
     """
     chosen = {"model_type", "emb_dim", "retrain_type", "model_sparsity"}
-    if parse_arguments(argv).provider == "sparse":  # which runs pruned networks only
-        chosen.add("provider")
     options = {name: action.dest for action in _parser()._actions for name in action.option_strings}
     kept: list[str] = []
     words = iter(argv)
@@ -239,7 +241,7 @@ def _add_running(group: argparse._ArgumentGroup) -> None:
         metavar="NAME",
         default="cpu",
         help="cpu (default), cuda, cuda:1, tensorrt, openvino, coreml, directml, xnnpack, qnn, migraphx, webgpu, "
-        "sparse or auto; --doctor tells which load",
+        "native (our own engine on the CPU; sparse is another name of it) or auto; --doctor tells which load",
     )
     group.add_argument(
         "--provider-option",
@@ -278,6 +280,14 @@ def _add_information(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--fetch", metavar="VARIANT", nargs="+", help="download and convert models ahead of use")
     group.add_argument("--doctor", action="store_true", help="what works on this machine, and what does not")
     group.add_argument("--inspect", metavar="FILE", help="how an output was made")
+    group.add_argument(
+        "--demo",
+        metavar="PORT",
+        type=_port,
+        nargs="?",
+        const=DEMO_PORT,
+        help="serve the browser page on 127.0.0.1 (port %(const)s; 0: any that is free)",
+    )
 
 
 def positive_float(value: object) -> float:
@@ -300,6 +310,12 @@ def positive_int(value: object) -> int:
     if not number.is_integer():
         raise argparse.ArgumentTypeError(f"a positive whole number is needed, got {value!r}")
     return int(number)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"a port from 0 to 65535 is needed, got {text!r}")
+    return int(text)
 
 
 def _key_value(text: str) -> tuple[str, str]:

@@ -95,11 +95,11 @@ class _LeftOut:
 
     def notes(self) -> Iterator[str]:
         if self.linked:
-            yield f"{_count(self.linked, 'link')} not followed: they lead to directories; name those as inputs"
+            yield f"{_count(self.linked, 'link', 'not followed')}: name the directories as inputs"
         if self.need_av:
-            yield f"{_count(self.need_av, 'file')} left out: they need PyAV, pip install 'edgel3-onnx[av]'"
+            yield f"{_count(self.need_av, 'file', 'left out')}: PyAV is needed, pip install 'edgel3-onnx[av]'"
         if self.unknown:
-            yield f"{_count(self.unknown, 'file')} left out: no suffix of audio (files named one by one are tried)"
+            yield f"{_count(self.unknown, 'file', 'left out')}: no suffix of audio; files named one by one are tried"
 
 
 def _walk(folder: str, recursive: bool, headerless: bool, left_out: _LeftOut) -> Iterator[tuple[str, str, str | None]]:
@@ -155,8 +155,8 @@ def _check_outputs(tasks: Sequence[Task], inputs: set[str]) -> None:
             raise EdgeL3ArgumentError(f"the output {display(output)} is one of the inputs; nothing was done")
 
 
-def _count(paths: Sequence[str], noun: str) -> str:
-    return f"{len(paths)} {noun}{' is' if len(paths) == 1 else 's are'} ({_some(paths)})"
+def _count(paths: Sequence[str], noun: str, fate: str) -> str:
+    return f"{len(paths)} {noun}{' is' if len(paths) == 1 else 's are'} {fate} ({_some(paths)})"
 
 
 def _some(paths: Sequence[str]) -> str:

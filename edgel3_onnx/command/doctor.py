@@ -12,7 +12,9 @@ import numpy as np
 from edgel3_onnx import frontend
 from edgel3_onnx.command.arguments import PROGRAM
 from edgel3_onnx.cpu import available_cpus
-from edgel3_onnx.engines.session import PROVIDERS, SPARSE, installed_providers, open_engine
+from edgel3_onnx.engines.graph import Layer, Network
+from edgel3_onnx.engines.native import NativeEngine
+from edgel3_onnx.engines.session import NATIVE, PROVIDERS, installed_providers, open_engine
 from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error, WeightsUnavailableError
 from edgel3_onnx.store import weights as store
 from edgel3_onnx.store.registry import Variant, variants
@@ -132,7 +134,19 @@ def _providers() -> list[str]:
             works = f"not tried: {error}"
         lines.append(f"provider {name} ({PROVIDERS[name].onnxruntime_name}): {works}")
     missing = [name for name in PROVIDERS if name not in installed_providers()]
-    return [*lines, f"provider {SPARSE}: loads", f"providers not installed: {', '.join(missing)}"]
+    return [*lines, _native(), f"providers not installed: {', '.join(missing)}"]
+
+
+def _native() -> str:
+    """Does a network of two convolutions, which add up each pixel's neighbours, really run on the native engine?"""
+    layer = Layer(np.ones((1, 1, 3, 3), np.float32), np.zeros(1, np.float32))
+    try:
+        engine = NativeEngine(Network(3, 3, 1.0, 0.0, (layer, layer), {}), 1)
+        result = engine.run(np.ones((1, 1, 3, 3), np.float32)).item()
+    except EdgeL3Error as error:
+        return f"provider {NATIVE}: does not load: {error}"
+    works = f"loads, SIMD level {engine.level}" if abs(result - 49) < 1e-3 else f"gives wrong numbers: {result}, not 49"
+    return f"provider {NATIVE} (this package's own engine): {works}"
 
 
 def _cache() -> list[str]:

@@ -2,17 +2,26 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgel3_onnx.audio import mix_down
 from edgel3_onnx.command import interrupt
-from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error
-from edgel3_onnx.recordings.findings import Findings
-from edgel3_onnx.recordings.pipe import Live
+from edgel3_onnx.command.arguments import PROGRAM
+from edgel3_onnx.embedding import EmbeddingOptions, Embeddings
+from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error, EdgeL3Warning
+from edgel3_onnx.models import EmbeddingModel
+from edgel3_onnx.outputs import record
+from edgel3_onnx.outputs.arrays import WRITERS
+from edgel3_onnx.recordings.decode import ReadingOptions
+from edgel3_onnx.recordings.pipe import Live, PipeReader, open_pipe
 from edgel3_onnx.streaming import EmbeddingStream
+
+Float32 = NDArray[np.float32]
 
 
 def binary_stdin() -> int:
@@ -29,55 +38,87 @@ def binary_stdin() -> int:
     return descriptor
 
 
-class Collector:
-    """Keeps embeddings until there are no more."""
+def embed_stdin(
+    model: EmbeddingModel,
+    options: EmbeddingOptions,
+    reading: ReadingOptions,
+    output: str | None = None,
+    *,
+    quiet: bool = False,
+) -> None:
+    """Embed standard input: one JSON line per window as the audio comes, or all in the file ``output`` at its end.
 
-    def __init__(self, embedding_dim: int) -> None:
-        self._embeddings = [np.zeros((0, embedding_dim), np.float32)]
-        self._timestamps = [np.zeros(0)]
-        self.windows = 0
-
-    def add(self, embedding: NDArray[np.float32], timestamps: NDArray[np.float64]) -> None:
-        self._embeddings.append(embedding)
-        self._timestamps.append(timestamps)
-        self.windows += len(embedding)
-
-    def arrays(self) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-        """All embeddings (T, D) and timestamps (T,)."""
-        return np.concatenate(self._embeddings), np.concatenate(self._timestamps)
-
-
-Emit = Callable[[NDArray[np.float32], NDArray[np.float64]], None]
-
-
-def embed_pipe(audio: Live, stream: EmbeddingStream, emit: Emit, *, strict: bool = False) -> Findings:
-    """Push what arrives into ``stream`` and hand the embeddings to ``emit``, until the pipe ends.
+    An interruption is how a recording without an end is ended: what came before it is saved. An error is none, and
+    leaves no output: what came before it would look like a whole recording.
 
     Raises
     ------
     EdgeL3Error
-        If nothing arrives, or a sample is not finite; with ``strict``, after all was handed over, if something of it
-        is lost or its length had to be guessed.
+        If nothing arrives, a sample is not finite or the output cannot be written; if ``reading`` is strict, and
+        something is lost or its length had to be guessed.
     """
+    audio = open_pipe(PipeReader(binary_stdin()), reading.raw)
+    stream = EmbeddingStream(model, audio.sample_rate, options.hop_size, options.center, options.resampler)
+    with _warnings_as_lines(quiet):
+        if output is None:
+            _embed_pipe(audio, stream, _JsonLines(model, options), reading.strict)
+            return
+        parts, interruption = [np.zeros((0, model.embedding_dim), np.float32)], None
+        try:
+            _embed_pipe(audio, stream, parts.append, reading.strict)
+        except interrupt.Interrupted as stop:
+            parts.append(stream.flush()[0])
+            interruption = stop
+    embedding = np.concatenate(parts)
+    if len(embedding):
+        source = {"source": "-", "sample_rate": audio.sample_rate, "samples": stream.samples}
+        metadata = {**record.manner(model, options), **source, **audio.findings().record()}
+        WRITERS[os.path.splitext(output)[1][1:]](output, Embeddings.of(embedding, model, options), metadata)
+    if interruption is not None:
+        raise interruption
+
+
+class _JsonLines:
+    """Prints one JSON object per window; the numbers have as many digits as float32 needs."""
+
+    def __init__(self, model: EmbeddingModel, options: EmbeddingOptions) -> None:
+        self._model, self._options = model, options
+        self._count = 0
+
+    def __call__(self, embedding: Float32) -> None:
+        windows = Embeddings.of(embedding, self._model, self._options, self._count)
+        self._count += len(embedding)
+        for row, timestamp, start in zip(embedding, windows.timestamps, windows.start_sample, strict=True):
+            values = ", ".join(str(value) if np.isfinite(value) else "null" for value in row)
+            print(f'{{"timestamp": {float(timestamp)!r}, "start_sample": {start}, "embedding": [{values}]}}')
+        sys.stdout.flush()
+
+
+def _embed_pipe(audio: Live, stream: EmbeddingStream, emit: Callable[[Float32], object], strict: bool) -> None:
+    """Push what arrives into ``stream`` and hand the embeddings to ``emit``, until the pipe ends."""
     for block in audio.blocks():
         with interrupt.held():
             try:
-                embeddings = stream.push(mix_down(block))
+                embedding, _ = stream.push(mix_down(block))
             except EdgeL3ArgumentError as error:
                 seconds = stream.samples / audio.sample_rate
                 raise EdgeL3Error(f"standard input: {error} (counted from {seconds:.2f} s on)") from error
-            emit(*embeddings)
+            emit(embedding)
     findings = audio.findings()
     if stream.samples == 0:
         raise EdgeL3Error(f"standard input has no samples{f' ({findings.loss})' if findings.loss else ''}")
-    emit(*stream.flush())
+    emit(stream.flush()[0])
     if strict and findings.is_doubtful:
         raise EdgeL3Error(f"standard input is not whole: {'; '.join(findings.warnings)}")
-    return findings
+    for warning in findings.warnings:
+        warnings.warn(warning, EdgeL3Warning, stacklevel=2)
 
 
-def json_lines(embedding: NDArray[np.float32], timestamps: NDArray[np.float64]) -> Iterator[str]:
-    """One JSON object per window; the numbers have as many digits as float32 needs."""
-    for row, timestamp in zip(embedding, timestamps, strict=True):
-        values = ", ".join(str(value) if np.isfinite(value) else "null" for value in row)
-        yield f'{{"timestamp": {float(timestamp)!r}, "embedding": [{values}]}}'
+@contextmanager
+def _warnings_as_lines(quiet: bool) -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore" if quiet else "always", EdgeL3Warning)
+        warnings.showwarning = lambda message, *_: print(
+            f"{PROGRAM}: warning: standard input: {message}", file=sys.stderr
+        )
+        yield

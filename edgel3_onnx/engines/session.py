@@ -1,4 +1,4 @@
-"""ONNX Runtime sessions on the execution provider that was asked for, and on no other.
+"""The engine that was asked for, and no other: an ONNX Runtime session on an execution provider, or the native engine.
 
 ONNX Runtime falls back to the CPU without an error when a provider is absent or does not load. Here the
 provider that a session really got is compared with the one asked for.
@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgel3_onnx.cpu import available_cpus
-from edgel3_onnx.engines.sparse import SparseEngine, faster_than_dense
+from edgel3_onnx.engines.graph import read_network
+from edgel3_onnx.engines.native import NativeEngine, faster_than_onnxruntime
 from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error
 
 logger = logging.getLogger("edgel3_onnx")
@@ -57,8 +58,9 @@ PROVIDERS = {
     )
 }
 _ONNXRUNTIME_NAMES = {provider.onnxruntime_name.lower(): name for name, provider in PROVIDERS.items()}
-SPARSE = "sparse"  # this package's own engine for the pruned networks
-PROVIDER_NAMES = (*PROVIDERS, SPARSE, "auto")
+NATIVE = "native"  # this package's own engine
+ALIASES = {"sparse": NATIVE}  # the name of when it ran the pruned networks alone
+PROVIDER_NAMES = (*PROVIDERS, NATIVE, *ALIASES, "auto")
 # `auto` tries these before the CPU. TensorRT, XNNPACK and QNN need building or quantising first: by name only.
 AUTO_ORDER = ("cuda", "migraphx", "directml", "coreml", "openvino", "webgpu")
 # Providers that compile or tune per input shape: batches are padded to powers of two so that few shapes occur.
@@ -66,7 +68,7 @@ SHAPE_TUNED = {"cuda", "tensorrt", "migraphx", "directml", "coreml", "openvino",
 
 
 class Engine(Protocol):
-    """Something that runs the network: ONNX Runtime, or the sparse engine."""
+    """Something that runs the network: ONNX Runtime, or the native engine."""
 
     providers: list[str]
     metadata: Mapping[str, str]  # of the graph
@@ -102,12 +104,13 @@ class OnnxRuntimeEngine:
 
 
 def check_provider(provider: str) -> tuple[str, dict[str, str]]:
-    """Split ``"cuda:1"`` into the provider's name and its device option.
+    """Split ``"cuda:1"`` into the provider's name, aliases replaced, and its device option.
 
     Raises
     ------
     EdgeL3ArgumentError
-        If the name is not one of PROVIDER_NAMES, or the device is no number.
+        If the name is not one of PROVIDER_NAMES, or the device is no number, or the native engine, which runs on the
+        CPU, is given one.
     """
     name, colon, device = str(provider).lower().partition(":")
     name = _ONNXRUNTIME_NAMES.get(name, name)
@@ -115,6 +118,9 @@ def check_provider(provider: str) -> tuple[str, dict[str, str]]:
         raise EdgeL3ArgumentError(f"provider must be one of {', '.join(PROVIDER_NAMES)}, got {provider!r}")
     if colon and not device.isdecimal():
         raise EdgeL3ArgumentError(f"the device after the colon must be a number, got provider {provider!r}")
+    name = ALIASES.get(name, name)
+    if colon and name == NATIVE:
+        raise EdgeL3ArgumentError(f"the native engine runs on the CPU and takes no device, got provider {provider!r}")
     return name, {"device_id": device} if colon else {}
 
 
@@ -132,7 +138,6 @@ def open_engine(
     *,
     num_threads: int | None = None,
     provider_options: Mapping[str, str] | None = None,
-    pruned: bool = False,
 ) -> Engine:
     """Something that runs the graph at ``path`` on exactly the provider that is named.
 
@@ -141,25 +146,29 @@ def open_engine(
     path : Path
         The ONNX graph.
     provider : str
-        One of PROVIDERS or "auto", with a device number if need be ("cuda:1").
+        One of PROVIDER_NAMES, with a device number if need be ("cuda:1"). "auto" takes the first of AUTO_ORDER that
+        works, else of the CPU's engines the one that is expected to be faster.
     num_threads : int or None
-        Threads of the CPU provider; None: as many as this process may use CPUs.
+        Threads on the CPU; None: as many as this process may use CPUs.
     provider_options : mapping of str to str, or None
         Passed to the execution provider, such as ``{"gpu_mem_limit": "2147483648"}``.
-    pruned : bool
-        Whether this is a pruned network, for which "auto" prefers the sparse engine to the CPU provider where
-        its density makes that faster.
 
     Raises
     ------
     EdgeL3Error
         If the provider is absent or does not load: the message names those that are available and what brings
-        the missing one. If the graph cannot be loaded.
+        the missing one. If the graph cannot be loaded, or is not one that the native engine runs.
+    EdgeL3ArgumentError
+        As of check_provider; if the native engine is given provider_options, of which it has none.
     """
     name, device = check_provider(provider)
     options = {**device, **(provider_options or {})}
-    if name == SPARSE:
-        return SparseEngine(path, num_threads)
+    if provider.lower() in ALIASES:
+        logger.info("provider %s is another name of %s", provider.lower(), name)
+    if name == NATIVE:
+        if options:
+            raise EdgeL3ArgumentError(f"the native engine has no provider_options, got {options}")
+        return NativeEngine(read_network(path), num_threads)
     if name != "auto":
         return _open(path, name, num_threads, options)
     available = installed_providers()
@@ -173,9 +182,14 @@ def open_engine(
         else:
             logger.info("provider auto: running on %s", candidate)
             return engine
-    if pruned and faster_than_dense(path):
-        logger.info("provider auto: running on %s", SPARSE)
-        return SparseEngine(path, num_threads)
+    try:
+        network = read_network(path)
+    except EdgeL3Error as error:
+        logger.info("provider auto: %s", error)
+    else:
+        if faster_than_onnxruntime(network):
+            logger.info("provider auto: running on %s", NATIVE)
+            return NativeEngine(network, num_threads)
     logger.info("provider auto: running on cpu")
     return _open(path, "cpu", num_threads, {})
 
@@ -210,7 +224,7 @@ def _open(path: Path, name: str, num_threads: int | None, provider_options: Mapp
 
 def _cannot_use(wanted: Provider, reason: str) -> str:
     return (
-        f"provider {wanted.name!r} {reason}. Available here: {', '.join([*installed_providers(), SPARSE])}. "
+        f"provider {wanted.name!r} {reason}. Available here: {', '.join([*installed_providers(), NATIVE])}. "
         f"{wanted.name} comes with {wanted.package}."
     )
 

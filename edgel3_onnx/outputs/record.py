@@ -8,6 +8,7 @@ from typing import Any
 
 from edgel3_onnx.embedding import EmbeddingOptions
 from edgel3_onnx.models import EmbeddingModel
+from edgel3_onnx.recordings import decode
 from edgel3_onnx.version import __version__
 
 Metadata = dict[str, Any]
@@ -61,7 +62,7 @@ def first_difference(record: Mapping[str, Any], wanted: Mapping[str, Any]) -> st
     for name in (*MANNER, *SOURCE):
         if name in wanted and record.get(name) != wanted[name]:
             return name
-    if not record.get("complete", True) and record.get("decoder") != wanted.get("decoder"):
+    if not record.get("complete", True) and record.get("decoder") != decode.decoders_at_hand():
         return "decoder"  # another may decode more of it
     return "raw" if record.get("raw") not in (None, wanted.get("raw")) else None
 

@@ -5,10 +5,10 @@ from typing import BinaryIO
 
 from edgel3_onnx.recordings.linear import Linear, Samples
 from edgel3_onnx.recordings.linear import walk as walk_linear
-from edgel3_onnx.recordings.riff import is_unknown_length
 from edgel3_onnx.recordings.view import read_at
 from edgel3_onnx.recordings.walk import Part, Walk
 
+_UNKNOWN = 0x7F000000  # bytes of samples that sox writes where it does not know; other writers, somewhat more
 _MAX_CHUNKS = 1000  # before the samples; a damaged file could send us through many
 # Compression of AIFF-C: encoding, bits (0: those of COMM), whether big-endian
 _ENCODINGS = {
@@ -59,7 +59,7 @@ def _walk_samples(common: bytes, offset: int, said: int, length: int, size: int)
         lost = frames / rate * missing / said if said else 0.0
         return Walk(rate, [Part()], lost_at_end=lost)
     form = Linear(rate, channels, encoding, bits, big_endian)
-    if length == 0 or is_unknown_length(length):
+    if length == 0 or (_UNKNOWN <= length <= 0x80000000 and offset + said > size) or length == 0xFFFFFFFF:
         return walk_linear(Samples(form, offset, None if length else 0, is_plain=False, is_followed=not size), size)
     return walk_linear(Samples(form, offset, said), size)
 

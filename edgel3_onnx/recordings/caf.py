@@ -48,5 +48,5 @@ def _walk_samples(description: bytes, offset: int, said: int, is_unknown: bool, 
         return found
     form = Linear(rate, channels, encoding, bits, not flags & _IS_LITTLE_ENDIAN)
     samples = Samples(form, offset, None if is_unknown else max(said, 0))
-    samples.is_plain = is_unknown or offset + said <= size  # else libsndfile refuses it
+    samples.is_plain = not is_unknown and offset + said <= size  # else libsndfile refuses it
     return walk_linear(samples, size)

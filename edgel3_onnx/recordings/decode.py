@@ -24,7 +24,7 @@ _SNDFILE = "aif aifc aiff amb au bwf caf flac mp2 mp3 mpga nist oga ogg opus rf6
 _AV = "3gp aac ac3 amr ape avi m4a m4b m4v mka mkv mov mp4 mpc tta webm wma wv"
 SNDFILE_SUFFIXES, AV_SUFFIXES = (frozenset(f".{name}" for name in names.split()) for names in (_SNDFILE, _AV))
 HEADERLESS_SUFFIXES = frozenset((".raw", ".pcm"))
-_NEED_AV = "m4a, mp4, webm, ALAC, AC3, G.722 and FLAC in Ogg need PyAV: pip install 'edgel3-onnx[av]'"
+_NEED_AV = "m4a, mp4, webm, ALAC, AC3, G.722 and 32-bit FLAC need PyAV: pip install 'edgel3-onnx[av]'"
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class ReadingOptions:
     raw: Linear | None = None
 
     def wanted(self) -> dict[str, Any]:
-        """What the record of an output says if nothing better would come of decoding anew."""
-        return {"decoder": decoders_at_hand(), "raw": None if self.raw is None else str(self.raw)}
+        """What the record of an output should say of it."""
+        return {"raw": None if self.raw is None else str(self.raw)}
 
 
 class Recording:
@@ -97,7 +97,7 @@ class Recording:
                 position += missing
             else:
                 self._ledger.lost_at_end += missing / self.sample_rate
-        self.findings = self._ledger.findings(position, self.sample_rate, self._decoder, decoders_at_hand())
+        self.findings = self._ledger.findings(position, self.sample_rate, self._decoder, decoders_at_hand)
 
     def _decode(self, part: Part, seconds: float) -> Iterator[NDArray[Any]]:
         """What libsndfile makes of a part, until it fails; sets how many samples were expected."""
@@ -160,7 +160,7 @@ class _AvRecording(Recording):
         walk.announced = source.announced if walk.announced is None else walk.announced
         if walk.announced is not None and not walk.is_cut:
             walk.lost_at_end = max(walk.announced - found / self.sample_rate, 0.0)
-        self.findings = ledger.findings(found, self.sample_rate, self._decoder, decoders_at_hand())
+        self.findings = ledger.findings(found, self.sample_rate, self._decoder, decoders_at_hand)
 
 
 def decoders_at_hand() -> str:

@@ -1,5 +1,6 @@
 """What decoding found out about a recording: what is kept, what is lost, and which decoder says so."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,8 +75,11 @@ class Ledger:
     tolerance: float = TOLERANCE
     raw: str | None = None
 
-    def findings(self, samples: int, rate: float, decoder: str, at_hand: str) -> Findings:
-        """What there is to say after ``samples`` per channel, zeros in holes included."""
+    def findings(self, samples: int, rate: float, decoder: str, at_hand: Callable[[], str]) -> Findings:
+        """What there is to say after ``samples`` per channel, zeros in holes included.
+
+        ``at_hand`` gives all decoders that might have done better.
+        """
         walk = self.walk
         holes = sorted(self.holes + walk.silenced)
         in_holes = sum(length for _, length in holes)
@@ -94,7 +98,7 @@ class Ledger:
             None if announced is None else round(announced, 6),
             round(lost, 6),
             tuple((round(start, 6), round(length, 6)) for start, length in holes),
-            decoder if complete else at_hand,
+            decoder if complete else at_hand(),
             (*warnings, *walk.warnings),
             tuple(walk.notes),
             not complete or bool(walk.warnings),

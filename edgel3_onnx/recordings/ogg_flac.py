@@ -14,9 +14,12 @@ _MAX_FRAME_HEADER = 16  # bytes
 class Page(Protocol):
     """What is needed to know of a page."""
 
-    offset: int
-    flags: int
-    position: int
+    @property
+    def offset(self) -> int: ...
+    @property
+    def flags(self) -> int: ...
+    @property
+    def position(self) -> int: ...
 
 
 def headers(packet: bytes) -> int:

@@ -82,7 +82,7 @@ class _SndfilePipe:
             self._walk.recordings += 1
 
     def findings(self) -> Findings:
-        return Ledger(self._walk).findings(self._done, self.sample_rate, sndfile.version(), sndfile.version())
+        return Ledger(self._walk).findings(self._done, self.sample_rate, sndfile.version(), sndfile.version)
 
     def _stream(self) -> Iterator[bytes]:
         """The bytes for one decoder."""
@@ -220,7 +220,7 @@ class AvPipe:
             walk.left_out.append(self._source.left_out)
             walk.is_cut = True
         ledger = Ledger(walk, holes=self._source.holes)
-        return ledger.findings(self._done, self.sample_rate, pyav.version(), pyav.version())
+        return ledger.findings(self._done, self.sample_rate, pyav.version(), pyav.version)
 
 
 class _OneWay:

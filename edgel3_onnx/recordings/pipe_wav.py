@@ -35,7 +35,7 @@ class RawPipe:
 
     def findings(self) -> Findings:
         samples = self._bytes // self._decoder.form.frame_bytes
-        return self._ledger.findings(samples, self.sample_rate, "", "")
+        return self._ledger.findings(samples, self.sample_rate, "PCM", lambda: "PCM")
 
     def _samples(self, length: int) -> Iterator[NDArray[Any]]:
         """Whole samples of all channels as they arrive, up to ``length`` bytes."""
@@ -97,7 +97,7 @@ class WavPipe(RawPipe):
 
     def findings(self) -> Findings:
         samples = self._bytes // self._decoder.form.frame_bytes
-        return self._ledger.findings(samples, self.sample_rate, "", "")
+        return self._ledger.findings(samples, self.sample_rate, "PCM", lambda: "PCM")
 
     def _header(self) -> tuple[Format, int]:
         """Format and size of the samples, _UNKNOWN if they go to the end; takes everything in front of them."""

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
-from importlib.metadata import version as version_of
 from importlib.util import find_spec
 from typing import Any
 
@@ -26,6 +25,8 @@ def has_av() -> bool:
 
 @cache
 def version() -> str:
+    from importlib.metadata import version as version_of  # 20 ms that only few need
+
     return f"PyAV {version_of('av')}"
 
 
@@ -151,6 +152,6 @@ def open_av(source: Any) -> Iterator[AvReader]:
             raise EdgeL3Error(f"is in no format that libsndfile or FFmpeg reads ({reason})") from error
         if not container.streams.audio:
             raise EdgeL3Error("has no audio stream")
-        if not container.streams.audio[0].rate:
+        if not getattr(container.streams.audio[0], "rate", None):  # absent where there is no decoder
             raise EdgeL3Error("has a stream of audio that FFmpeg cannot decode")
         yield AvReader(container)

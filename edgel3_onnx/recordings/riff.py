@@ -20,6 +20,7 @@ _MPEG = (0x50, 0x55)
 _MAX_CHUNKS = 1000  # before the samples; a damaged file could send us through many
 _NEARLY = 2**16  # bytes of other chunks that a file over 4 GiB may have behind samples whose size wrapped
 _TOO_LARGE = 2**32
+_IMPOSSIBLE = 2**62  # bytes: a size of -1 in 64 bits
 _CHUNK = 2**20  # bytes read at a time
 
 
@@ -83,10 +84,8 @@ def walk(file: BinaryIO, size: int) -> Walk | None:
             said: int | None = length
             if not is_wave64 and length == 0xFFFFFFFF and long_size:
                 said = long_size
-            elif not is_wave64 and is_unknown_length(length) and offset + length > size:
+            elif not 0 <= length < _IMPOSSIBLE or (is_unknown_length(length) and offset + length > size):
                 said = None
-            elif length < 0:
-                said = 0
             return _walk_samples(file, size, form, offset, said, is_wave64, order)
         if not name or length < 0:
             return None
@@ -134,6 +133,8 @@ def _chunk(file: BinaryIO, at: int, is_wave64: bool, order: str) -> tuple[bytes,
 
 def _is_followed(file: BinaryIO, size: int, offset: int, said: int, is_wave64: bool, order: str) -> bool:
     """Whether what lies behind the samples is a chunk, a tag, padding, or too little to be anything."""
+    if offset + said >= size:
+        return True
     at = offset + said
     at += -at % (8 if is_wave64 else 2)
     behind = read_at(file, at, 4096)

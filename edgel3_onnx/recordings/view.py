@@ -5,8 +5,9 @@ import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+_WINDOW = 2**16  # bytes of a piece read at a time
 _CHUNK = 2**20  # bytes read at a time
 Piece = bytes | tuple[int, int]  # bytes to put there, or (offset, length) in the real file
 
@@ -38,6 +39,7 @@ class View(io.RawIOBase):
             self._starts.append(self._starts[-1] + (len(piece) if isinstance(piece, bytes) else piece[1]))
         self._size = max(announced, self._starts[-1])
         self._at = 0
+        self._base, self._window = 0, b""  # what was read last, and where it begins
 
     def readable(self) -> bool:
         return True
@@ -53,14 +55,19 @@ class View(io.RawIOBase):
         self._at = max(origin + offset, 0)
         return self._at
 
-    def readinto(self, buffer: object) -> int:
-        target = memoryview(buffer).cast("B")  # type: ignore[arg-type]
+    def readinto(self, buffer: Any) -> int:
+        wanted, begin = len(buffer), self._at - self._base
+        if 0 <= begin <= begin + wanted <= len(self._window):  # a decoder reads some bytes at a time
+            buffer[:wanted] = self._window[begin : begin + wanted]
+            self._at += wanted
+            return wanted
         done = 0
-        while done < len(target):
-            data = self._piece(len(target) - done)
+        while done < wanted:
+            self._base, self._window = self._at, self._piece(_WINDOW)
+            data = self._window[: wanted - done]
             if not data:
                 break
-            target[done : done + len(data)] = data
+            buffer[done : done + len(data)] = data
             done += len(data)
             self._at += len(data)
         return done
@@ -116,7 +123,10 @@ def join(pieces: Iterable[Piece]) -> list[Piece]:
 
 def read_at(file: BinaryIO, offset: int, length: int) -> bytes:
     """``length`` bytes of ``file`` from ``offset`` on, fewer at its end."""
-    file.seek(offset)
+    try:
+        file.seek(offset)
+    except (ValueError, OverflowError, OSError):  # a damaged size led to where no file can reach
+        return b""
     return file.read(length)
 
 

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from edgel3_onnx.exceptions import EdgeL3Error
 
-TIME_LIMIT_S = 10.0  # a published file takes 0.1 s
+TIME_LIMIT_S = 10.0  # many times what any published file takes
 MEMORY_LIMIT = 1 << 30  # bytes that the process may take beyond what its libraries and the file do
 _MOST_CHARACTERS = 500  # of a message, whatever names a file has
 _CODE = "from edgel3_onnx.export.convert.isolated import serve; serve()"
@@ -26,7 +26,8 @@ _MISSING = 4  # exit status: standard output has the name of a package
 def call(function: Callable[..., bytes], data: bytes, *arguments: object, source_file: str) -> bytes:
     """Return ``function(data, *arguments)``, run in a process of its own.
 
-    ``function`` stands at the top level of a module; the arguments can be pickled. Takes about 0.3 s.
+    ``function`` stands at the top level of a module; the arguments can be pickled. It takes as long as
+    Python takes to start.
 
     Raises EdgeL3Error, naming ``source_file``, if ``function`` raises one, fails in any other way, takes longer
     than TIME_LIMIT_S or more memory than MEMORY_LIMIT, or if the process dies.

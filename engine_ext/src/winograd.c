@@ -1,0 +1,255 @@
+/* From an architecture to what the kernels of Winograd's method read: maps, tiles, strips, transformed weights. */
+#include <string.h>
+#if !defined(_WIN32)
+#include <unistd.h>
+#endif
+
+#include "compiler.h"
+#include "network.h"
+
+enum {
+    LEAST_TILES = 8,     /* of 4 x 4, below which those of 2 x 2 are better: fewer cannot hide the loads of the weights */
+    FIRST_PAIRS = 4,     /* pairs of rows of the first convolution that are an item */
+    FIRST_BLOCK = 4,     /* rows and columns that a block of the first convolution has at most */
+    LINE = 16            /* floats of a cache line */
+};
+/* A window whose maps take no more is computed by one thread, where there is a window for each. */
+static const size_t SMALL_BYTES = 4 << 20;
+
+struct winograd_network {
+    uint32_t layers;
+    uint32_t rows, cols; /* of the image */
+    uint32_t outputs;    /* channels of the last layer */
+    float scale, shift;  /* of the image */
+    winograd_layer layer[];
+};
+
+/* Bytes of the level-2 cache. */
+static size_t level2_bytes(void)
+{
+    long level2 = 0;
+#if defined(_SC_LEVEL2_CACHE_SIZE)
+    level2 = sysconf(_SC_LEVEL2_CACHE_SIZE);
+#endif
+    return level2 > 0 ? (size_t)level2 : 512 * 1024;
+}
+
+static uint32_t divide_up(uint32_t a, uint32_t b)
+{
+    return (a + b - 1) / b;
+}
+
+/* A power of two between the same positions of two arrays would put all of them in the same few cache sets. */
+static size_t odd_lines(size_t floats)
+{
+    const size_t lines = (floats + LINE - 1) / LINE;
+    return (lines | 1) * LINE;
+}
+
+/* Tiles, and how many of them make a strip. Transformed inputs and sums of a strip should stay in the level-2 cache while
+ * they are needed; but every strip brings all weights anew, so that it has at least as many tiles as make that the lesser
+ * evil. */
+static void set_tiles(winograd_layer *l, uint32_t lanes)
+{
+    l->size = divide_up(l->rows, 4) * divide_up(l->cols, 4) >= LEAST_TILES ? 4 : 2;
+    l->tile_rows = divide_up(l->rows, l->size);
+    l->tile_cols = divide_up(l->cols, l->size);
+    const size_t positions = (l->size + 2) * (l->size + 2), all = (size_t)l->tile_rows * l->tile_cols;
+    const size_t channels = (size_t)l->in_vectors * lanes, outputs = (size_t)l->vectors * lanes;
+    size_t most = level2_bytes() / 2 / (positions * (channels + outputs) * sizeof(float));
+    const size_t least = channels * outputs / (2 * (channels + outputs));
+    most = most < least ? least : most;
+    most = most < 1 ? 1 : most;
+    l->strips = (uint32_t)((all + most - 1) / most);
+    l->strip = (uint32_t)((all + l->strips - 1) / l->strips);
+    l->in_position = odd_lines(l->strip * channels);
+    l->position = odd_lines(l->strip * outputs);
+}
+
+/* Matrices G of the transforms of a kernel: columns of weights to positions. Source as of winograd_body.h. */
+static const double G2[4][3] = {{1, 0, 0}, {.5, .5, .5}, {.5, -.5, .5}, {0, 0, 1}};
+static const double G4[6][3] = {{1 / 4., 0, 0},
+                                {-1 / 6., -1 / 6., -1 / 6.},
+                                {-1 / 6., 1 / 6., -1 / 6.},
+                                {1 / 24., 1 / 12., 1 / 6.},
+                                {1 / 24., -1 / 12., 1 / 6.},
+                                {0, 0, 1}};
+
+/* Transform the kernel of one input and one output channel, in double, and write a value to each position. */
+static void transform(float *to, size_t position, const float *kernel, int n, const double (*g)[3])
+{
+    for (int i = 0; i < n; i++) {
+        double row[3];
+        for (int k = 0; k < 3; k++)
+            row[k] = g[i][0] * kernel[k] + g[i][1] * kernel[3 + k] + g[i][2] * kernel[6 + k];
+        for (int j = 0; j < n; j++, to += position)
+            *to = (float)(row[0] * g[j][0] + row[1] * g[j][1] + row[2] * g[j][2]);
+    }
+}
+
+/* Weights to [position][block of two filter vectors][channel][2][lane]; the last block has one vector where their number
+ * is odd. What fills up the channels stays zero. */
+static int set_weights(winograd_layer *l, const layer *from, uint32_t lanes, size_t *bytes)
+{
+    const size_t outputs = (size_t)l->vectors * lanes;
+    const size_t channels = (size_t)l->in_vectors * lanes; /* 0 for the first layer, of one channel */
+    const int n = (int)l->size + 2;
+    const size_t floats = (channels ? (size_t)(n * n) * channels : 9) * outputs;
+    l->weight = aligned_new(floats * sizeof(float));
+    l->bias = aligned_new(outputs * sizeof(float));
+    if (!l->weight || !l->bias)
+        return ENGINE_NO_MEMORY;
+    memset(l->weight, 0, floats * sizeof(float));
+    memset(l->bias, 0, outputs * sizeof(float));
+    memcpy(l->bias, from->bias, from->out_channels * sizeof(float));
+    *bytes += floats * sizeof(float);
+    for (uint32_t o = 0; o < from->out_channels; o++) {
+        const float *kernel = from->weight + (size_t)o * from->in_channels * 9;
+        if (!channels) {
+            for (int place = 0; place < 9; place++)
+                l->weight[place * outputs + o] = kernel[place];
+            continue;
+        }
+        const uint32_t block = o / lanes / 2 * 2, width = l->vectors - block < 2 ? 1 : 2;
+        float *to = l->weight + block * lanes * channels + o % (2 * lanes);
+        for (uint32_t i = 0; i < from->in_channels; i++, kernel += 9)
+            transform(to + (size_t)i * width * lanes, channels * outputs, kernel, n, n == 6 ? G4 : G2);
+    }
+    return 0;
+}
+
+/* Reserve a map of rows x cols pixels with its border, which reaches as far as the tiles of a reader do. */
+static map_place reserve(size_t *floats, uint32_t rows, uint32_t cols, size_t channels, const winograd_layer *reader)
+{
+    const uint32_t tiled_rows = reader->tile_rows * reader->size, tiled_cols = reader->tile_cols * reader->size;
+    const size_t height = (rows < tiled_rows ? tiled_rows : rows) + 2, width = (cols < tiled_cols ? tiled_cols : cols) + 2;
+    const map_place place = {*floats, width * channels, channels};
+    *floats += odd_lines(height * place.row);
+    return place;
+}
+
+static void to_image(const winograd_network *net, const float *image, float *maps)
+{
+    const map_place *place = &net->layer[0].in;
+    for (uint32_t y = 0; y < net->rows; y++, image += net->cols) {
+        float *to = maps + place->offset + (y + 1) * place->row + 1;
+        for (uint32_t x = 0; x < net->cols; x++)
+            to[x] = image[x] * net->scale + net->shift;
+    }
+}
+
+/* The largest of the strips' maxima. */
+static void to_embedding(const winograd_layer *last, uint32_t outputs, uint32_t lanes, const float *maps, float *out)
+{
+    const float *maxima = maps + last->out.offset;
+    const size_t channels = (size_t)last->vectors * lanes;
+    for (uint32_t o = 0; o < outputs; o++) {
+        float largest = maxima[o];
+        for (uint32_t strip = 1; strip < last->strips; strip++)
+            largest = maxima[strip * channels + o] > largest ? maxima[strip * channels + o] : largest;
+        out[o] = largest;
+    }
+}
+
+/* Step 0 fills in the image, the last one makes the embedding of the maxima, those between are the layers. */
+static void compute(const network *net, uint32_t at, uint32_t item, uint32_t chunk, uint32_t chunks,
+                    const window *where)
+{
+    const winograd_network *winograd = net->winograd;
+    const winograd_layer *l = &winograd->layer[at - 1];
+    if (at == 0) {
+        to_image(winograd, where->image, where->maps);
+    } else if (at == 1) {
+        const uint32_t begin = item * FIRST_PAIRS, pairs = divide_up(l->rows, 2);
+        net->level->first(l, where->maps, begin, begin + FIRST_PAIRS < pairs ? begin + FIRST_PAIRS : pairs);
+    } else if (at <= winograd->layers) {
+        const uint32_t blocks = divide_up(l->vectors, 2), end = blocks * (chunk + 1) / chunks * 2;
+        const uint32_t begin = blocks * chunk / chunks * 2;
+        if (begin < end)
+            net->level->strip(l, where->maps, item, begin, end < l->vectors ? end : l->vectors, where->scratch);
+    } else {
+        to_embedding(l - 1, winograd->outputs, net->level->lanes, where->maps, where->out);
+    }
+}
+
+/* Sizes of the layers, their steps, and the places of their maps; each map has a place of its own, so that its border
+ * stays zero. */
+static void set_geometry(network *net, const architecture *from)
+{
+    winograd_network *winograd = net->winograd;
+    const uint32_t lanes = net->level->lanes;
+    uint32_t rows = from->rows, cols = from->cols;
+    for (uint32_t k = 0; k < winograd->layers; k++) {
+        winograd_layer *l = &winograd->layer[k];
+        const layer *shape = &from->layer[k];
+        l->pool = shape->pool;
+        l->last = k + 1 == winograd->layers;
+        l->activation = shape->activation;
+        l->has_skip = shape->skip != 0;
+        l->rows = l->pool ? rows / 2 * 2 : rows;
+        l->cols = l->pool ? cols / 2 * 2 : cols;
+        l->vectors = divide_up(shape->out_channels, lanes);
+        l->in_vectors = k ? winograd->layer[k - 1].vectors : 0;
+        if (k == 0) {
+            l->size = FIRST_BLOCK;
+            l->tile_rows = divide_up(l->rows, l->size);
+            l->tile_cols = divide_up(l->cols, l->size);
+            net->step[1] = (step){.items = divide_up(divide_up(l->rows, 2), FIRST_PAIRS)};
+        } else {
+            set_tiles(l, lanes);
+            const size_t positions = (l->size + 2) * (l->size + 2), scratch = positions * (l->in_position + l->position);
+            net->scratch_floats = net->scratch_floats < scratch ? scratch : net->scratch_floats;
+            net->step[k + 1] = (step){.items = l->strips, .divisible = 1};
+        }
+        rows = l->pool ? rows / 2 : rows;
+        cols = l->pool ? cols / 2 : cols;
+    }
+    net->step[0] = net->step[winograd->layers + 1] = (step){.items = 1};
+    winograd->layer[0].in = reserve(&net->map_floats, from->rows, from->cols, 1, &winograd->layer[0]);
+    for (uint32_t k = 0; k < winograd->layers; k++) {
+        winograd_layer *l = &winograd->layer[k];
+        const uint32_t shrink = l->pool ? 2 : 1;
+        const size_t channels = (size_t)l->vectors * lanes;
+        if (l->last) {
+            l->out.offset = net->map_floats;
+            net->map_floats += odd_lines(l->strips * channels);
+        } else {
+            l[1].in = l->out = reserve(&net->map_floats, l->rows / shrink, l->cols / shrink, channels, l + 1);
+        }
+        if (l->has_skip)
+            l->skip = winograd->layer[k - from->layer[k].skip].out;
+    }
+}
+
+int winograd_create(network *net, const architecture *from)
+{
+    winograd_network *winograd = net->winograd = calloc(1, sizeof *winograd + from->layers * sizeof *winograd->layer);
+    net->steps = from->layers + 2;
+    net->step = calloc(net->steps, sizeof *net->step);
+    if (!winograd || !net->step)
+        return ENGINE_NO_MEMORY;
+    net->compute = compute;
+    winograd->layers = from->layers;
+    winograd->rows = from->rows;
+    winograd->cols = from->cols;
+    winograd->scale = from->scale;
+    winograd->shift = from->shift;
+    winograd->outputs = from->layer[from->layers - 1].out_channels;
+    set_geometry(net, from);
+    net->small = net->map_floats * sizeof(float) <= SMALL_BYTES;
+    for (uint32_t k = 0; k < winograd->layers; k++)
+        if (set_weights(&winograd->layer[k], &from->layer[k], net->level->lanes, &net->bytes))
+            return ENGINE_NO_MEMORY;
+    return 0;
+}
+
+void winograd_free(winograd_network *winograd)
+{
+    if (!winograd)
+        return;
+    for (uint32_t k = 0; k < winograd->layers; k++) {
+        aligned_delete(winograd->layer[k].weight);
+        aligned_delete(winograd->layer[k].bias);
+    }
+    free(winograd);
+}
