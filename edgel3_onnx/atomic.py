@@ -64,8 +64,11 @@ class PartialFile:
             os.fsync(self.file.fileno())
         if sys.platform == "win32":
             self.file.close()  # open files cannot be renamed there
+        else:  # a network file system says here what it could not write; the lock stays
+            os.close(os.dup(self.file.fileno()))
         os.replace(self.temporary, self.path)
-        self.file.close()
+        with suppress(OSError):
+            self.file.close()
         if durable:
             _sync_folder(os.path.dirname(self.path))
 

@@ -174,6 +174,12 @@ def with_sources(sources):
     return make
 
 
+def with_more(data):
+    """The archive with a byte behind the array of each of its members."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return archive_of({name: archive.read(name) + b"x" for name in archive.namelist()})
+
+
 class Evil:
     def __reduce__(self):
         return os.mkdir, ("pickles-are-run",)
@@ -225,6 +231,7 @@ DAMAGE = {
     "npz with a member two thousand times": overlapping,
     "npz that lies about sizes": lying_sizes,
     "npz whose arrays go on": lambda whole: archive_of({"embedding.npy": npy(trailer=b"more")}),
+    "npz whose embedding goes on": lambda whole: with_more(whole["npz"].read_bytes()),
     "no zip at its end": lambda whole: b"PK\5\6" + bytes(18),
     "parquet of another program": foreign_parquet,
     "parquet that is only its magic": lambda whole: b"PAR1" + bytes(8) + b"PAR1",

@@ -55,7 +55,8 @@ def site(tmp_path, code):
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(code)
     (tmp_path / "log").mkdir()
-    return {**os.environ, "PYTHONPATH": str(tmp_path / "site"), "LOG": str(tmp_path / "log")}
+    path = os.pathsep.join([str(tmp_path / "site"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**os.environ, "PYTHONPATH": path, "LOG": str(tmp_path / "log")}
 
 
 def micro(*args, **options):
