@@ -18,7 +18,8 @@ from edgel3_onnx.models import EmbeddingModel
 from edgel3_onnx.outputs import record
 from edgel3_onnx.outputs.arrays import WRITERS
 from edgel3_onnx.recordings.decode import ReadingOptions
-from edgel3_onnx.recordings.pipe import Live, PipeReader, open_pipe
+from edgel3_onnx.recordings.pipe import Live, open_pipe
+from edgel3_onnx.recordings.pipe_reader import PipeReader
 from edgel3_onnx.streaming import EmbeddingStream
 
 Float32 = NDArray[np.float32]
