@@ -7,12 +7,19 @@ _Layer: TypeAlias = tuple[
     NDArray[np.float32], NDArray[np.float32], str, int, bool
 ]  # weight, bias, activation, skip, pool
 
+ACTIVATIONS: dict[str, int]
+METHODS: dict[str, int]
+
 def levels() -> list[str]: ...
 
 class Network:
     def __new__(
         cls, layers: list[_Layer], rows: int, cols: int, scale: float, shift: float, method: str, level: str
     ) -> Self: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def cols(self) -> int: ...
     @property
     def nbytes(self) -> int: ...
 
