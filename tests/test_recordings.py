@@ -88,6 +88,24 @@ class TestHeaders:
         assert findings.complete and findings.lost_seconds < 0.01
         assert [text[: len(warning or "")] for text in findings.warnings] == ([warning] if warning else [])
 
+    def test_wave64_of_a_writer_on_a_pipe(self, tmp_path):
+        """It gives its own size as -1 and that of the samples as the largest there is; FFmpeg writes such files."""
+        data = bytearray(whole("w64"))
+        expected = plain(tmp_path, bytes(data), "w64")
+        at = data.index(b"data")
+        data[16:24] = b"\xff" * 8
+        data[at + 16 : at + 24] = b"\xff" * 7 + b"\x7f"
+        audio, _, findings = odd.read(saved(tmp_path, "pipe.w64", bytes(data)))
+        np.testing.assert_array_equal(audio, expected)
+        assert findings.complete and not findings.warnings and "to the end of the file" in findings.notes[0]
+
+    @pytest.mark.parametrize("bits", [8, 16, 48])
+    def test_caf_with_samples_that_there_are_not(self, tmp_path, bits):
+        description = struct.pack(">d4s5I", 8000, b"lpcm", 1, bits // 8, 1, 1, bits)  # floating point
+        data = b"caff\0\1\0\0desc" + struct.pack(">q", 32) + description + b"data" + struct.pack(">qI", 404, 0)
+        with pytest.raises(EdgeL3Error):
+            odd.read(saved(tmp_path, "a.caf", data + bytes(400)))
+
     def test_what_follows_the_samples_is_no_audio(self, tmp_path):
         data = whole("wav")
         expected = plain(tmp_path, data, "wav")

@@ -3,7 +3,7 @@
 import struct
 from typing import BinaryIO
 
-from edgel3_onnx.recordings.linear import Linear, Samples
+from edgel3_onnx.recordings.linear import Linear, Samples, is_known
 from edgel3_onnx.recordings.linear import walk as walk_linear
 from edgel3_onnx.recordings.view import read_at
 from edgel3_onnx.recordings.walk import Part, Walk
@@ -54,7 +54,7 @@ def _walk_samples(common: bytes, offset: int, said: int, length: int, size: int)
     bits = fixed or -(-bits // 8) * 8
     if channels < 1 or not rate:
         return None
-    if not encoding or bits not in (8, 16, 24, 32, 64):
+    if not is_known(encoding, bits):
         missing = max(offset + said - size, 0)
         lost = frames / rate * missing / said if said else 0.0
         return Walk(rate, [Part()], lost_at_end=lost)

@@ -3,7 +3,7 @@
 import struct
 from typing import BinaryIO
 
-from edgel3_onnx.recordings.linear import Linear, Samples
+from edgel3_onnx.recordings.linear import Linear, Samples, is_known
 from edgel3_onnx.recordings.linear import walk as walk_linear
 from edgel3_onnx.recordings.view import read_at
 from edgel3_onnx.recordings.walk import Part, Walk
@@ -39,7 +39,7 @@ def _walk_samples(description: bytes, offset: int, said: int, is_unknown: bool, 
     if not 0 < rate < 2**32 or not channels:
         return None
     encoding = {b"lpcm": "float" if flags & _IS_FLOAT else "int", b"ulaw": "ulaw", b"alaw": "alaw"}.get(kind)
-    if encoding is None or packet * 8 != channels * bits:
+    if encoding is None or not is_known(encoding, bits) or packet * 8 != channels * bits:
         missing = 0 if is_unknown else max(offset + said - size, 0)
         per_second = rate * packet / per_packet if packet and per_packet else 0  # bytes; 0: packets of any size
         lost = missing / per_second if per_second else 0.0

@@ -14,6 +14,11 @@ _LARGEST = 2**31 - 2**16  # bytes of samples up to which every header is underst
 PCM_FORMATS = {"s16le": ("int", 16), "f32le": ("float", 32)}  # by the names that people type: encoding, bits
 
 
+def is_known(encoding: str, bits: int) -> bool:
+    """Whether there are samples of that encoding and size, for which a header can be written."""
+    return (encoding, bits) in _AU or (encoding, bits) == ("uint", 8)
+
+
 @dataclass(frozen=True)
 class Linear:
     """PCM: samples of all channels one behind the other.

@@ -200,7 +200,7 @@ class AvPipe:
                 f"standard input is nothing that libsndfile or FFmpeg reads ({reason}); raw PCM needs --rate HZ "
                 "[--pcm s16le|f32le]"
             ) from error
-        if not container.streams.audio or not container.streams.audio[0].rate:
+        if not container.streams.audio or not getattr(container.streams.audio[0], "rate", None):
             raise EdgeL3Error("standard input has no stream of audio that FFmpeg decodes")
         self._source = pyav.AvReader(container)
         self._done = 0

@@ -51,8 +51,9 @@ class View(io.RawIOBase):
         return self._at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        origin = (0, self._at, self._size)[whence]
-        self._at = max(origin + offset, 0)
+        target = (0, self._at, self._size)[whence] + offset
+        if target >= 0:  # else it stays, as a descriptor does: an exception would not reach the decoder
+            self._at = target
         return self._at
 
     def readinto(self, buffer: Any) -> int:
