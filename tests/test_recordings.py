@@ -99,6 +99,13 @@ class TestHeaders:
         np.testing.assert_array_equal(audio, expected)
         assert findings.complete and not findings.warnings and "to the end of the file" in findings.notes[0]
 
+    def test_wave64_whose_chunk_is_smaller_than_its_own_header(self, tmp_path):
+        data = bytearray(whole("w64"))
+        at = data.index(b"fmt ")
+        data[at + 16 : at + 24] = struct.pack("<q", 8)
+        with pytest.raises(EdgeL3Error, match="is in no format that libsndfile"):
+            odd.read(saved(tmp_path, "a.w64", bytes(data)))
+
     @pytest.mark.parametrize("bits", [8, 16, 48])
     def test_caf_with_samples_that_there_are_not(self, tmp_path, bits):
         description = struct.pack(">d4s5I", 8000, b"lpcm", 1, bits // 8, 1, 1, bits)  # floating point

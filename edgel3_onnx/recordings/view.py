@@ -123,12 +123,12 @@ def join(pieces: Iterable[Piece]) -> list[Piece]:
 
 
 def read_at(file: BinaryIO, offset: int, length: int) -> bytes:
-    """``length`` bytes of ``file`` from ``offset`` on, fewer at its end."""
+    """``length`` bytes of ``file`` from ``offset`` on, fewer at its end; none where a damaged size is negative."""
     try:
         file.seek(offset)
     except (ValueError, OverflowError, OSError):  # a damaged size led to where no file can reach
         return b""
-    return file.read(length)
+    return file.read(max(length, 0))
 
 
 class Bytes:
