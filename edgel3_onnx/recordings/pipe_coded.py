@@ -7,6 +7,7 @@ decoding or makes it complain, and with one Ogg stream after the other, each for
 import os
 import queue
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -30,7 +31,7 @@ def is_mpeg(magic: bytes) -> bool:
     return mpeg_frames.parse(magic[:4]) is not None
 
 
-class _SndfilePipe:
+class _SndfilePipe(ABC):
     """What MP3 and Ogg have in common: streams of bytes, each for a decoder of its own."""
 
     def __init__(self, reader: PipeReader) -> None:
@@ -84,31 +85,24 @@ class _SndfilePipe:
     def findings(self) -> Findings:
         return Ledger(self._walk).findings(self._done, self.sample_rate, sndfile.version(), sndfile.version)
 
+    @abstractmethod
     def _stream(self) -> Iterator[bytes]:
         """The bytes for one decoder."""
-        raise NotImplementedError
 
     def _skip(self) -> int:
         """How many samples are the encoder's delay."""
         return 0
 
     def _open(self) -> Any:
-        import soundfile
-
-        class Sound(soundfile.SoundFile):  # type: ignore[misc]
-            def seekable(self) -> bool:
-                return False
-
         ours, theirs = os.pipe()
         self._thread = threading.Thread(target=self._fill, args=(theirs,), daemon=True, name="edgel3-onnx-pipe")
         self._thread.start()
         try:
-            return Sound(ours, closefd=True)
-        except soundfile.LibsndfileError as error:
+            return sndfile.open_sound(ours, closefd=True)
+        except sndfile.CannotOpen as error:
             with suppress(OSError):
                 os.close(ours)
-            reason = error.error_string.removeprefix("Error : ").strip().rstrip(".")
-            raise EdgeL3Error(f"standard input cannot be decoded ({reason})") from error
+            raise EdgeL3Error(f"standard input cannot be decoded ({error})") from error
 
     def _fill(self, descriptor: int) -> None:
         try:

@@ -28,6 +28,25 @@ def version() -> str:
     return f"libsndfile {soundfile.__libsndfile_version__}"
 
 
+def open_sound(source: Any, **options: Any) -> Any:
+    """A soundfile.SoundFile that is read from its beginning to its end, of a file object or a descriptor.
+
+    Raises
+    ------
+    CannotOpen
+    """
+    import soundfile
+
+    class Sound(soundfile.SoundFile):  # type: ignore[misc]
+        def seekable(self) -> bool:
+            return False  # else soundfile seeks after every block, which not every file bears
+
+    try:
+        return Sound(source, **options)
+    except soundfile.LibsndfileError as error:
+        raise CannotOpen(error.error_string.removeprefix("Error : ").strip().rstrip(".")) from error
+
+
 @contextmanager
 def opened(path: str, part: Part) -> Iterator[Any]:
     """The soundfile.SoundFile of a part.
@@ -38,19 +57,8 @@ def opened(path: str, part: Part) -> Iterator[Any]:
     OSError
         If the file cannot be read, or could not be when it was decoded.
     """
-    import soundfile
-
-    class Sound(soundfile.SoundFile):  # type: ignore[misc]
-        def seekable(self) -> bool:
-            return False  # else soundfile seeks after every block, which not every file bears
-
-    with viewing(path, part.pieces, part.announced) as view:
-        try:
-            sound = Sound(view)
-        except soundfile.LibsndfileError as error:
-            raise CannotOpen(error.error_string.removeprefix("Error : ").strip().rstrip(".")) from error
-        with sound:
-            yield sound
+    with viewing(path, part.pieces, part.announced) as view, open_sound(view) as sound:
+        yield sound
 
 
 def blocks(sound: Any, part: Part, seconds: float) -> Iterator[NDArray[Any]]:
