@@ -4,7 +4,7 @@ import os
 import stat
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -58,10 +58,13 @@ class Recording:
         After the last block.
     """
 
-    def __init__(self, path: str, walk: Walk, sample_rate: float, decoder: str, raw: str | None = None) -> None:
+    def __init__(
+        self, path: str, walk: Walk, sample_rate: float, decoder: str, sound: Any = None, raw: str | None = None
+    ) -> None:
         self.sample_rate = sample_rate
         self.findings = Findings()
         self._path = path
+        self._sound = sound  # of the first part, open already
         self._ledger = Ledger(walk, raw=raw)
         self._decoder = decoder
 
@@ -103,7 +106,8 @@ class Recording:
         """What libsndfile makes of a part, until it fails; sets how many samples were expected."""
         self._expected = part.frames or 0
         try:
-            with sndfile.opened(self._path, part) as sound:
+            with sndfile.opened(self._path, part) if self._sound is None else nullcontext(self._sound) as sound:
+                self._sound = None
                 if part.frames is None and sound.frames < sndfile.UNKNOWN_FRAMES:
                     self._expected = sound.frames
                 yield from sndfile.blocks(sound, part, seconds)
@@ -192,16 +196,16 @@ def open_recording(path: str, raw: Linear | None = None) -> Iterator[Recording]:
         raw = None
     walk = walk or Walk(parts=[Part()])
     first = next((part for part in walk.parts if isinstance(part, Part)), Part())
-    try:
-        with sndfile.opened(path, first) as sound:
-            sample_rate = float(sound.samplerate)
-    except sndfile.CannotOpen as error:
-        if not has_av():
-            raise EdgeL3Error(f"is in no format that libsndfile reads ({error}); {_NEED_AV}") from error
-        with pyav.open_av(path) as source:
-            yield _AvRecording(path, walk, source)
-        return
-    yield Recording(path, walk, sample_rate, sndfile.version(), None if raw is None else str(raw))
+    with ExitStack() as opened:
+        try:
+            sound = opened.enter_context(sndfile.opened(path, first))
+        except sndfile.CannotOpen as error:
+            if not has_av():
+                raise EdgeL3Error(f"is in no format that libsndfile reads ({error}); {_NEED_AV}") from error
+            yield _AvRecording(path, walk, opened.enter_context(pyav.open_av(path)))
+            return
+        rate = float(sound.samplerate)
+        yield Recording(path, walk, rate, sndfile.version(), sound, None if raw is None else str(raw))
 
 
 def _check(path: str) -> int:

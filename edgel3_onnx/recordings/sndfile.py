@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 from numpy.typing import NDArray
@@ -37,14 +38,24 @@ def open_sound(source: Any, **options: Any) -> Any:
     """
     import soundfile
 
+    try:
+        return _sound_class()(source, **options)
+    except soundfile.LibsndfileError as error:
+        raise CannotOpen(error.error_string.removeprefix("Error : ").strip().rstrip(".")) from error
+
+
+@cache
+def _sound_class() -> Any:
+    import soundfile
+
     class Sound(soundfile.SoundFile):  # type: ignore[misc]
         def seekable(self) -> bool:
             return False  # else soundfile seeks after every block, which not every file bears
 
-    try:
-        return Sound(source, **options)
-    except soundfile.LibsndfileError as error:
-        raise CannotOpen(error.error_string.removeprefix("Error : ").strip().rstrip(".")) from error
+        def flush(self) -> None:
+            """Nothing is written; without this, closing would wait for another thread once more."""
+
+    return Sound
 
 
 @contextmanager
