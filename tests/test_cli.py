@@ -209,7 +209,7 @@ def test_dry_run_writes_nothing(command, recording, tmp_path):
 
 
 class TestStandardInput:
-    @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
+    @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ALAW", "ULAW"])
     def test_wav(self, command, sea64, subtype):
         audio = np.stack([golden.audio(16000, 1.7, k) for k in (1, 2)], axis=1) * 0.5
         buffer = io.BytesIO()

@@ -15,6 +15,7 @@ from edgel3_onnx.recordings.riff import Format, is_unknown_length
 from edgel3_onnx.recordings.walk import Walk
 
 _DTYPES = {("uint", 8): "u1", ("int", 16): "<i2", ("int", 32): "<i4", ("float", 32): "<f4", ("float", 64): "<f8"}
+_DTYPES |= {("alaw", 8): "u1", ("ulaw", 8): "u1"}
 _MAX_FORMAT = 1000  # bytes of a chunk "fmt "
 _UNKNOWN = -1
 
@@ -155,6 +156,17 @@ class WavPipe(RawPipe):
         return False
 
 
+def _companded(encoding: str) -> NDArray[np.int16]:
+    """What the 256 codes of G.711 stand for, in 16 bits."""
+    code = np.arange(256) ^ (0x55 if encoding == "alaw" else 0xFF)
+    segment, step, is_set = code >> 4 & 7, code & 15, code >> 7 == 1
+    if encoding == "alaw":
+        size = np.where(segment == 0, step * 16 + 8, (step * 16 + 264) << np.maximum(segment - 1, 0))
+        return np.where(is_set, size, -size).astype(np.int16)
+    size = ((step * 8 + 132) << segment) - 132
+    return np.where(is_set, -size, size).astype(np.int16)
+
+
 class _Decoder:
     """Turns bytes into samples (N, C)."""
 
@@ -162,6 +174,7 @@ class _Decoder:
         self.form = form
         self._is_padded = is_padded and form.bits == 32  # 24 bits in 4 bytes
         self._is_right_justified: bool | None = None  # not known while all is zero
+        self._codes = _companded(form.encoding) if form.encoding in ("alaw", "ulaw") else None
 
     def decode(self, data: bytes) -> NDArray[Any]:
         if self.form.bits == 24:
@@ -169,7 +182,9 @@ class _Decoder:
             padded[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
             return padded.view("<i4").reshape(-1, self.form.channels)
         samples = np.frombuffer(data, _DTYPES[self.form.encoding, self.form.bits])
-        if self._is_padded:
+        if self._codes is not None:
+            samples = self._codes[samples]
+        elif self._is_padded:
             if self._is_right_justified is None and samples.any():
                 self._is_right_justified = bool((samples & 0xFF).any() and abs(samples // 2).max() <= 2**22)
             if self._is_right_justified:
