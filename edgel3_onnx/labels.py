@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from edgel3_onnx.atomic import write_bytes
 from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error
@@ -87,15 +88,12 @@ def read_regions(path: str | os.PathLike[str]) -> list[Region]:
     if first is None:
         return []
     names = _names(first)
-    try:
-        if not first.startswith("\\") and "\t" in first and _is_number(first.partition("\t")[0]):
-            return list(_read_audacity(path, text))
-        if {_BEGIN, _END} <= set(names):
-            return list(_read_table(path, text, "\t", _raven_row))
-        if {"start", "end"} <= set(names):
-            return list(_read_table(path, text, _delimiter(first), _csv_row))
-    except csv.Error as error:
-        raise EdgeL3Error(f"{path}: cannot be read as a table ({error})") from error
+    if "\t" in first and _is_number(first.partition("\t")[0]):
+        return list(_read_audacity(path, text))
+    if {_BEGIN, _END} <= set(names):
+        return list(_read_table(path, text, "\t", _raven_row))
+    if {"start", "end"} <= set(names):
+        return list(_read_table(path, text, _delimiter(first), _csv_row))
     raise EdgeL3Error(
         f"{path}, line 1: neither a label track of Audacity (start, end and label between tabs), nor a selection table "
         f"of Raven (columns {_BEGIN} and {_END}), nor a CSV with columns start and end: {_quote(first)}"
@@ -239,6 +237,13 @@ def _read_table(path: str, text: str, delimiter: str, make: _Row) -> Iterator[Re
         table = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)
     else:
         table = csv.reader(lines, delimiter=delimiter, strict=True)
+    try:
+        yield from _rows(path, table, delimiter, make)
+    except csv.Error as error:
+        raise EdgeL3Error(f"{path}, line {table.line_num}: cannot be read as a table ({error})") from error
+
+
+def _rows(path: str, table: Any, delimiter: str, make: _Row) -> Iterator[Region]:
     names: list[str] | None = None
     for cells in table:
         if not any(cell.strip() for cell in cells):
