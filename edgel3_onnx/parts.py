@@ -196,7 +196,7 @@ def _in_context(
     regions: Sequence[Region], frames: int, rate: float, model: EmbeddingModel, options: EmbeddingOptions
 ) -> tuple[list[Stretch], list[Group]]:
     """Windows of the recording; those that several regions have are in one stretch."""
-    hop_length, lead, new_rate = options.hop_length(model), options.lead(model), model.sample_rate
+    hop_length, new_rate = options.hop_length(model), model.sample_rate
     samples = frames if rate == new_rate else int(frames * (new_rate / rate))
     total = frontend.num_windows(max(samples, 1), model.spec, hop_length, options.center)
     total = min(total, max(samples - 1, 0) // hop_length + 1)  # with a long hop the last may lie behind the end

@@ -22,7 +22,7 @@ FLOORS = """
     models
     channels pooling
     options
-    parts windows
+    parts windows regions
     gathering
     embedding
     streaming
