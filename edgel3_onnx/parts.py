@@ -216,8 +216,8 @@ def _in_context(
             runs.append((first, stop))
     stretches = []
     for first, stop in runs:
-        begin, needed = _samples_for(first, stop, rate, model, options)
-        stretches.append(Stretch(min(begin, frames), None if needed is None else min(needed, frames), first, stop))
+        needed, until = _samples_for(first, stop, rate, model, options)
+        stretches.append(Stretch(min(needed, frames), None if until is None else min(until, frames), first, stop))
     order = sorted(range(len(wanted)), key=lambda k: wanted[k])
     groups: dict[int, Group] = {}
     number = 0

@@ -176,7 +176,7 @@ class FinishedSources:
             return True, None
         return (
             True,
-            "is in the dataset already, made from a file of another size or time, or of other parts of it (see --overwrite)",
+            "is in the dataset already, made from a file of another size or time, or other parts (see --overwrite)",
         )
 
 
