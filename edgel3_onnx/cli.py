@@ -111,8 +111,8 @@ def run(
     verbose : bool
         Show a progress bar, where standard error is a terminal, and warnings.
     format : {"npz", "npy", "parquet", "csv", "csv.gz"}
-        "parquet" writes one dataset, ``output_dir``; "csv" and "csv.gz" do so too, and when all is done one table in
-        it, ``embeddings.csv`` or ``embeddings.csv.gz``.
+        "parquet" writes one dataset, ``output_dir``; "csv" and "csv.gz" do so too, and when all is done one table
+        beside it, ``<output_dir>.csv`` or ``<output_dir>.csv.gz``.
     recursive : bool
         Take sub-folders of input directories too.
     jobs : int

@@ -216,7 +216,7 @@ def _add_output(group: argparse._ArgumentGroup) -> None:
         "--format",
         choices=FORMATS,
         help="npz (default), npy (the embedding alone), parquet (all inputs in the one dataset DIR), or csv, csv.gz "
-        "(the same, and DIR/embeddings.csv or embeddings.csv.gz)",
+        "(the same, and of it one table, DIR.csv or DIR.csv.gz)",
     )
     group.add_argument("--recursive", "-r", action="store_true", help="take the sub-folders of directories too")
     existing = group.add_mutually_exclusive_group()

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from edgel3_onnx.atomic import replacing
+from edgel3_onnx.atomic import remove_abandoned, replacing
 from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.outputs import dataset
 from edgel3_onnx.outputs.arrays import reading
@@ -23,8 +23,8 @@ _QUOTED = frozenset(',"\r\n')
 
 
 def table_path(folder: str, format: str) -> str:
-    """Where the table of a dataset is."""
-    return os.path.join(folder, f"embeddings.{format}")
+    """Where the table of a dataset is: beside its directory, in which readers of parquet want nothing else."""
+    return f"{os.path.abspath(folder)}.{format}"
 
 
 def write_table(folder: str, format: str) -> None:
@@ -47,7 +47,9 @@ def write_table(folder: str, format: str) -> None:
     parts = dataset.parts(folder)
     if not parts:
         return
-    with replacing(table_path(folder, format)) as whole:
+    path = table_path(folder, format)
+    remove_abandoned(os.path.dirname(path))
+    with replacing(path) as whole:
         if format == "csv":
             _write(whole, parts)
         else:
