@@ -24,7 +24,9 @@ FLOORS = """
     streaming
     recordings outputs
     files
+    citing frames
     core edgel3_onnx
+    sklearn hear mteb hoplite
     command
     cli
     __main__
