@@ -4,6 +4,7 @@ import csv
 import gzip
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -173,3 +174,23 @@ def test_a_dataset_with_the_columns_of_before_is_refused_in_one_line(folder, tmp
     assert done.returncode == 1 and done.stderr.count("error:") == 1
     assert "by an earlier edgel3-onnx, whose rows have no start, end, channel, label, recorded_at: repl" in done.stderr
     assert "2 done" in command(*args, "--overwrite").stderr
+
+
+def test_the_examples_of_the_documents(folder, tmp_path, command, monkeypatch):
+    """docs/tables.md, where it says what it says."""
+    pytest.importorskip("pandas"), pytest.importorskip("duckdb")
+    for path in folder.iterdir():
+        path.rename(folder / f"20240601_050000_{path.name}")
+    clock = ["--time-pattern", "%Y%m%d_%H%M%S", "--time-zone", "UTC"]
+    assert command(folder, "--format", "csv", "-o", tmp_path / "embeddings", *clock).returncode == 0
+    monkeypatch.chdir(tmp_path)
+    text = (Path(__file__).parents[1] / "docs" / "tables.md").read_text()
+    reading, labels = (block.partition("```")[0] for block in text.split("```python\n")[1:])
+    names = {}
+    exec(reading, names)
+    assert names["values"].shape == (len(names["dataset"]), 64) and len(names["loud"]) == 3
+    assert names["loud"][0][2] == names["values"][:, 0].max()
+    assert names["times"].min().isoformat() == "2024-06-01T04:59:59.500000+00:00"
+    assert sum(count for _, count in names["hours"]) == len(names["values"])
+    exec(labels, names)
+    assert [region.label for region in names["read_regions"]("street.txt")] == ["siren", "dog"]
