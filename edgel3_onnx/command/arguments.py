@@ -44,7 +44,7 @@ _EFFECTIVE = {
     | _WINDOWS
     | _CLOCK
     | {"output_dir", "suffix", "format", "recursive", "existing", "dry_run", "report", "batch_size", "jobs"},
-    "a dataset": _MODEL
+    "a parquet dataset": _MODEL
     | _WINDOWS
     | _CLOCK
     | {"output_dir", "format", "recursive", "existing", "dry_run", "report", "batch_size", "jobs"},
@@ -104,7 +104,7 @@ def _mode(args: argparse.Namespace) -> str:
         return "--demo"
     if args.inputs == ["-"]:
         return "standard input" if args.format is None else "standard input as one file"
-    return "files" if args.format in (None, *WRITERS) else "a dataset"
+    return "files" if args.format in (None, *WRITERS) else "a parquet dataset"
 
 
 class _Parser(argparse.ArgumentParser):
