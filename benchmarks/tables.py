@@ -1,10 +1,10 @@
-"""Tables: memory while a CSV is written, and whether pandas and DuckDB read back the numbers of npz.
+"""Tables: memory while a CSV is written, whether pandas and DuckDB read back the numbers of npz, and label files.
 
     python benchmarks/tables.py [WINDOWS]
 
 Prints the peak resident size of writing the table of a dataset of 10 000 windows of 64 values, and of WINDOWS (default
 1 000 000), seconds and megabytes; then the largest relative difference between the npz of the smaller one and what
-pandas and DuckDB read of CSV and parquet, as float32.
+pandas and DuckDB read of CSV and parquet, as float32; then the seconds for reading and writing as many labels.
 """
 
 import json
@@ -80,6 +80,25 @@ def read_back(folder):
     yield "DuckDB, parquet", np.stack(rows["embedding"].to_list())
 
 
+def time_labels(folder, count):
+    """Print what each format takes for ``count`` regions; whether what was read is not what was written."""
+    from edgel3_onnx import labels
+
+    regions = [labels.Region(None, k / 48000, k / 48000 + 1, f"bird {k % 9}") for k in range(count)]
+    failed = False
+    for write in (labels.write_audacity, labels.write_raven, labels.write_csv):
+        path = Path(folder, "labels")
+        began = time.process_time()
+        write(path, regions)
+        written = time.process_time()
+        found = labels.read_regions(path)
+        print(
+            f"{write.__name__}, {count} regions: {written - began:.1f} s, reading {time.process_time() - written:.1f} s"
+        )
+        failed |= [(r.start, r.end, r.label) for r in found] != [(r.start, r.end, r.label) for r in regions]
+    return failed
+
+
 def main():
     from edgel3_onnx.outputs.arrays import write_npz
 
@@ -100,6 +119,7 @@ def main():
             difference = np.abs(found.astype(np.float32) - wanted)[wanted != 0] / np.abs(wanted[wanted != 0])
             print(f"{reader}: largest relative difference from npz {difference.max():.1e}")
             failed |= found.shape != wanted.shape or difference.max() > 1e-9 or bool(found[wanted == 0].any())
+        failed |= time_labels(folder, many)
     return failed
 
 

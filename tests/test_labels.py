@@ -218,7 +218,8 @@ def test_times_do_not_drift_in_a_day(write, hop, rate, tmp_path):
     np.testing.assert_allclose([region.end * rate for region in found], np.add(starts, rate), rtol=0, atol=1e-3)
 
 
-def test_a_million_regions_are_read_and_written_in_seconds(tmp_path):
+@pytest.mark.slow
+def test_a_million_regions_are_read_in_seconds(tmp_path):
     rows = "".join(f"{k % 1000}.wav,{k / 8},{k / 8 + 1},bird {k % 7}\n" for k in range(1_000_000))
     (tmp_path / "many.csv").write_text("path,start,end,label\n" + rows)
     began = time.process_time()

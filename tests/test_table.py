@@ -4,6 +4,9 @@ import csv
 import gzip
 import json
 import os
+import subprocess
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conftest import posix_only
 from edgel3_onnx.embedding import Embeddings
 from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.outputs import rows
@@ -137,25 +141,45 @@ def test_what_csv_reads_is_what_was_written(tmp_path_factory, given, path):
     assert [float(row[1]) for row in found] == (np.arange(len(given)) * 0.1).tolist()
 
 
-def test_a_table_is_whole_or_as_it_was(tmp_path):
+@pytest.mark.parametrize("format", ["csv", "csv.gz"])
+def test_a_table_is_whole_or_as_it_was(format, tmp_path):
     folder = tmp_path / "set"
     part(folder, np.random.default_rng(0).normal(size=(5000, 2)).astype(np.float32))
-    write_table(str(folder), "csv")
-    before = (tmp_path / "set.csv").read_bytes()
+    write_table(str(folder), format)
+    before = (tmp_path / f"set.{format}").read_bytes()
     part(folder, np.ones((9, 3), np.float32), name="part-1.parquet")
     with pytest.raises(EdgeL3Error, match=r"part-1.parquet: has embeddings of 3 values, those of other parts have 2"):
-        write_table(str(folder), "csv")
+        write_table(str(folder), format)
     damaged = bytearray((folder / "part-0.parquet").read_bytes())
     damaged[len(damaged) // 2] ^= 1
     (folder / "part-0.parquet").write_bytes(damaged)
     with pytest.raises(EdgeL3Error, match=r"part-0.parquet: is no output of edgel3-onnx, or is damaged"):
-        write_table(str(folder), "csv")
+        write_table(str(folder), format)
     old = parquet.read_table(folder / "part-1.parquet").drop_columns(["start", "end"])
     parquet.write_table(old, folder / "part-0.parquet")
     with pytest.raises(EdgeL3Error, match=r"part-0.parquet: .*no columns end, start"):
-        write_table(str(folder), "csv")
-    assert (tmp_path / "set.csv").read_bytes() == before
+        write_table(str(folder), format)
+    assert (tmp_path / f"set.{format}").read_bytes() == before
     assert sorted(os.listdir(folder)) == ["part-0.parquet", "part-1.parquet"]
+
+
+@posix_only
+@pytest.mark.parametrize("format", ["csv", "csv.gz"])
+def test_a_table_for_which_there_is_no_room(format, tmp_path):
+    folder = tmp_path / "set"
+    part(folder, np.random.default_rng(0).normal(size=(5000, 8)).astype(np.float32))
+    (tmp_path / f"set.{format}").write_text("as it was")
+    script = (
+        "import resource, sys; from edgel3_onnx.outputs.table import write_table\n"
+        "from edgel3_onnx.exceptions import EdgeL3Error\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (50000, 50000))\n"
+        "try: write_table(*sys.argv[1:])\n"
+        "except EdgeL3Error as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", script, folder, format], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == (f"{folder}.{format}: cannot be written (File too large)\n", "")
+    assert (tmp_path / f"set.{format}").read_text() == "as it was"
+    assert sorted(os.listdir(tmp_path)) == ["set", f"set.{format}"]
 
 
 def test_no_table_of_no_parts(tmp_path):
@@ -194,3 +218,14 @@ def test_the_examples_of_the_documents(folder, tmp_path, command, monkeypatch):
     assert sum(count for _, count in names["hours"]) == len(names["values"])
     exec(labels, names)
     assert [region.label for region in names["read_regions"]("street.txt")] == ["siren", "dog"]
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_table(monkeypatch):
+    """benchmarks/tables.py says no, for fewer windows than it takes by itself."""
+    pytest.importorskip("pandas"), pytest.importorskip("duckdb")
+    spec = spec_from_file_location("tables", Path(__file__).parents[1] / "benchmarks" / "tables.py")
+    benchmark = module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    monkeypatch.setattr(sys, "argv", ["tables.py", "300000"])
+    assert not benchmark.main()

@@ -13,6 +13,7 @@ from edgel3_onnx.atomic import remove_abandoned, replacing
 from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.outputs import dataset
 from edgel3_onnx.outputs.arrays import reading
+from edgel3_onnx.outputs.rows import import_pyarrow
 
 FORMATS = ("csv", "csv.gz")
 _COLUMNS = ("path", "start", "end", "channel", "label", "embedding")  # that are read of a dataset
@@ -73,7 +74,7 @@ def _write(file: Any, parts: list[str]) -> None:
 
 
 def _batches(part: str) -> Iterator[Any]:
-    dataset.import_pyarrow()
+    import_pyarrow()
     from pyarrow import parquet
 
     with reading(part) as file:
