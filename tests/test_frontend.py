@@ -72,6 +72,17 @@ def test_agrees_with_the_oracle(level, spec, name):
 
 
 @pytest.mark.parametrize("level", LEVELS, indirect=True)
+def test_the_peak_may_be_in_any_band(level):
+    """A tone a second, from 20 Hz to the Nyquist frequency."""
+    frequency = np.repeat(np.linspace(20, SEA.sample_rate / 2 - 5, 60), SEA.sample_rate)
+    audio = (0.5 * np.sin(2 * np.pi * np.cumsum(frequency / SEA.sample_rate))).astype(np.float32)
+    images = frontend.log_mel(audio, SEA, hop_length=SEA.sample_rate)
+    assert np.unique(images.max(axis=3)[:, 0].argmax(axis=1)).max() == SEA.n_mels - 1
+    np.testing.assert_array_equal(images.max(axis=(1, 2, 3)), 0)
+    assert np.abs(images - oracle.log_mel(audio, SEA, SEA.sample_rate)).max() <= TOLERANCE
+
+
+@pytest.mark.parametrize("level", LEVELS, indirect=True)
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(n=st.integers(1, 20000), hop=st.integers(1, 9000), center=st.booleans(), data=st.data())
 def test_any_length_hop_and_run_of_windows(level, n, hop, center, data):
