@@ -104,6 +104,29 @@ def test_of_no_channels_nothing_is_decoded(pcm, path):
         assert len(audio) == 0 and not findings.complete
 
 
+@pytest.mark.parametrize("part", [0.3, 0.7])
+@pytest.mark.parametrize(
+    ("format", "subtype"),
+    [
+        *itertools.product(["WAV", "W64"], ["MS_ADPCM", "IMA_ADPCM", "GSM610"]),
+        *itertools.product(["WAV", "AU"], ["G721_32"]),
+        *itertools.product(["AIFF"], ["IMA_ADPCM", "GSM610", "DWVW_16"]),
+        *itertools.product(["AU"], ["G723_24", "G723_40"]),
+    ],
+)
+def test_the_lost_end_of_compressed_samples(path, format, subtype, part):
+    """In blocks of some hundred samples, and with whatever size of a header."""
+    data = odd.encoded(odd.signal(SR, 4, 1), SR, format, subtype)
+    expected, findings = read_bytes(path, data)
+    assert 4 * SR <= len(expected) <= 4.1 * SR and findings.complete and not findings.warnings
+    audio, findings = read_bytes(path, data[: int(len(data) * part)])
+    np.testing.assert_allclose(len(audio) / len(expected), part, atol=0.03)
+    np.testing.assert_array_equal(audio, expected[: len(audio)])
+    assert not findings.complete
+    np.testing.assert_allclose(findings.lost_seconds, 4 * (1 - part), atol=0.1)
+    np.testing.assert_allclose(findings.announced_seconds, len(audio) / SR + findings.lost_seconds, atol=0.15)
+
+
 FLAC_BLOCK = 4096  # samples of a frame, as libsndfile has libFLAC make them
 
 

@@ -156,6 +156,7 @@ class MpegPipe(_SndfilePipe):
                 reader.skip(128)
             else:
                 reader.skip(1)
+        reader.skip(len(head))  # too little for a frame
 
 
 class OggPipe(_SndfilePipe):
