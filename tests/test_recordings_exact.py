@@ -121,7 +121,8 @@ def test_the_lost_end_of_compressed_samples(path, format, subtype, part):
     assert 4 * SR <= len(expected) <= 4.1 * SR and findings.complete and not findings.warnings
     audio, findings = read_bytes(path, data[: int(len(data) * part)])
     np.testing.assert_allclose(len(audio) / len(expected), part, atol=0.03)
-    np.testing.assert_array_equal(audio, expected[: len(audio)])
+    whole = len(audio) - 600  # of the block in which it was cut some decoders make something
+    np.testing.assert_array_equal(audio[:whole], expected[:whole])
     assert not findings.complete
     np.testing.assert_allclose(findings.lost_seconds, 4 * (1 - part), atol=0.1)
     np.testing.assert_allclose(findings.announced_seconds, len(audio) / SR + findings.lost_seconds, atol=0.15)
