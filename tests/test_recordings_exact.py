@@ -172,3 +172,49 @@ def test_a_flac_of_unknown_length_goes_to_its_last_frame(flac, path, behind, tot
     found, findings = read_bytes(path, changed)
     np.testing.assert_array_equal(found, audio / 32768)
     assert findings.complete == (total < 2)
+
+
+OGG = {"VORBIS": (SR, 10, 0.064, 1e-6), "OPUS": (48000, 13, 0.08, 0.05)}  # positions in a second, pages of 12.3 s,
+# the longest that a decoder may need to be right again, in seconds; how right it is then
+
+
+@pytest.fixture(scope="module", params=OGG)
+def ogg(request):
+    """The pages of a file, at what second each ends, its samples, and how long after a hole these are right again."""
+    clock, least, settles, tolerance = OGG[request.param]
+    data = odd.encoded(odd.signal(SR, 12.3), SR, "OGG", request.param)
+    pages = []
+    while data:
+        length = 27 + data[26] + sum(data[27 : 27 + data[26]])
+        pages.append(data[:length])
+        data = data[length:]
+    assert len(pages) >= least
+    skip = int.from_bytes(pages[0][38:40], "little") if request.param == "OPUS" else 0
+    ends = [max(int.from_bytes(page[6:14], "little") - skip, 0) / clock for page in pages]
+    return pages, ends, settles, tolerance
+
+
+def test_ogg_that_is_cut_between_pages_is_what_these_say(ogg, path):
+    pages, ends, _, _ = ogg
+    expected, findings = read_bytes(path, b"".join(pages))
+    assert len(expected) == round(ends[-1] * SR) and findings.complete and not findings.notes
+    for count in range(3, len(pages)):
+        audio, findings = read_bytes(path, b"".join(pages[:count]))
+        assert len(audio) == round(ends[count - 1] * SR)
+        np.testing.assert_array_equal(audio, expected[: len(audio)])
+        assert findings.notes == ("it has no end-of-stream flag",)
+
+
+def test_the_hole_of_a_missing_page_is_where_the_page_was(ogg, path):
+    pages, ends, settles, tolerance = ogg
+    expected, _ = read_bytes(path, b"".join(pages))
+    for number in range(2, len(pages) - 2):
+        audio, findings = read_bytes(path, b"".join(pages[:number] + pages[number + 1 :]))
+        ((start, length),) = findings.holes
+        assert len(audio) == len(expected) and findings.lost_seconds == length and not findings.complete
+        np.testing.assert_allclose(start, ends[number - 1], rtol=0, atol=1e-3)
+        assert ends[number] - 1e-3 <= start + length <= ends[number] + settles + 1e-3
+        begin, end = round(start * SR), round((start + length) * SR)
+        np.testing.assert_array_equal(audio[:begin], expected[:begin])
+        np.testing.assert_array_equal(audio[begin:end], 0)
+        np.testing.assert_allclose(audio[end:], expected[end:], rtol=0, atol=tolerance)
