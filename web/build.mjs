@@ -19,6 +19,7 @@ const LIBRARIES = [ // in node_modules, in the page
   ['onnxruntime-web/dist/ort-wasm-simd-threaded.wasm', 'model/ort/ort-wasm-simd-threaded.wasm'],
   ['mpg123-decoder/dist/mpg123-decoder.min.js', 'codecs/mpg123-decoder.min.js'],
   ['opus-recorder/dist/decoderWorker.min.wasm', 'codecs/libopus.wasm'],
+  ['opus-recorder/LICENSE.md', 'codecs/libopus-LICENSE.md'],
 ];
 
 const missing = LIBRARIES.map(([from]) => join(modules, from)).find((file) => !existsSync(file));
@@ -31,7 +32,7 @@ if (existsSync(target) && readdirSync(target).length && !existsSync(join(target,
   process.exit(1);
 }
 rmSync(target, { recursive: true, force: true });
-for (const name of ['index.html', 'style.css', 'icon.svg', 'src', 'LICENSES.txt']) {
+for (const name of ['index.html', 'style.css', 'icon.svg', 'src', 'LICENSES.txt', 'LGPL-2.1.txt']) {
   cpSync(join(here, name), join(target, name), { recursive: true });
 }
 for (const [from, to] of LIBRARIES) cpSync(join(modules, from), join(target, to));
