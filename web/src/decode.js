@@ -130,7 +130,7 @@ async function* checked(blocks) {
       if (block.length) yield block;
     }
   } catch (error) {
-    throw error instanceof DamageError ? new DecodeError(`is damaged: ${error.message}`) : error;
+    throw error instanceof DamageError ? new DecodeError(`cannot be read to its end: ${error.message}`) : error;
   }
   if (!done) throw new DecodeError('has no samples');
 }

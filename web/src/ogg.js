@@ -49,13 +49,13 @@ export async function* oggPages(bytes, header) {
 function parse(bytes) {
   if (bytes.length < HEAD || bytes.length < HEAD + bytes[26]) return null;
   const view = new DataView(bytes.buffer, bytes.byteOffset);
-  if (view.getUint32(0) !== 0x4f676753) throw new DamageError('no page where one must begin'); // OggS
+  if (view.getUint32(0) !== 0x4f676753) throw new DamageError('there is no page where one must begin'); // OggS
   const sizes = bytes.subarray(HEAD, HEAD + bytes[26]);
   const body = HEAD + sizes.length;
   const end = sizes.reduce((sum, size) => sum + size, body);
   if (bytes.length < end) return null;
   const page = bytes.slice(0, end);
-  if (checksum(page) !== view.getUint32(22, true)) throw new DamageError('a page is damaged');
+  if (checksum(page) !== view.getUint32(22, true)) throw new DamageError('a page does not match its checksum');
   return {
     bytes: page,
     body: page.subarray(body),

@@ -1,6 +1,6 @@
 // What the readers of several formats share.
 
-/** A file that is damaged: the message says in what way. What comes before was given. */
+/** Why a file cannot be read any further. What comes before was given. */
 export class DamageError extends Error {}
 
 /** The bytes of a file from `start` on, some at a time. */

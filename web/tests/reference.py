@@ -93,14 +93,14 @@ def main(folder: Path) -> None:
     for suffix, (container, subtype, rates) in FORMATS.items():
         for rate in rates:
             path = folder / f"{rate}.{suffix}"
-            soundfile.write(path, sound(rate, 2.7, rate), rate, format=container, subtype=subtype)
+            soundfile.write(path, sound(rate, 1.7, rate), rate, format=container, subtype=subtype)
             add_recording(path)
     for name, rate, container, subtype in (
         ("long-22050.mp3", 22050, "MP3", "MPEG_LAYER_III"),
         ("long-16000.opus", 16000, "OGG", "OPUS"),
         ("long-44100.ogg", 44100, "OGG", "VORBIS"),
     ):
-        soundfile.write(folder / name, sound(rate, 17.3, rate), rate, format=container, subtype=subtype)
+        soundfile.write(folder / name, sound(rate, 11.3, rate), rate, format=container, subtype=subtype)
         add_recording(folder / name)
     for name, made_from, head in (
         ("22050.opus", "24000.opus", (22050, 312, 0)),
@@ -114,7 +114,7 @@ def main(folder: Path) -> None:
         (folder / name).write_bytes((folder / f"16000.{suffix}").read_bytes() * 2)
         add_recording(folder / name)
     for name, rate, codec in (("44100.m4a", 44100, "aac"), ("48000.webm", 48000, "libopus")):
-        encode(folder / name, sound(rate, 2.7, rate), rate, codec)
+        encode(folder / name, sound(rate, 1.7, rate), rate, codec)
         add_recording(folder / name)
     reference = os.environ.get("EDGEL3_ONNX_REFERENCE")
     for name in ("misc_crow.flac", "loop_safari.flac", "ambi_sauna.flac", "drum_roll.flac") if reference else ():
