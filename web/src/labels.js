@@ -13,7 +13,7 @@ export function audacityLabels(labels) {
     .join('');
 }
 
-/** @returns {string[]} parts of one file: path,start,end,channel,label,e0,... with a row for each window, as --format csv has it */
+/** @returns {string[]} parts of one file: path,start,end,channel,label,e0,... with a row for each window */
 export function embeddingsCsv(recordings) {
   const { dimension } = recordings[0];
   const parts = [`path,start,end,channel,label,${Array.from({ length: dimension }, (_, k) => `e${k}`).join(',')}\n`];
