@@ -22,6 +22,7 @@ from edgel3_onnx.outputs import record
 from edgel3_onnx.outputs.arrays import is_current, write_npz
 from edgel3_onnx.outputs.record import Metadata
 from edgel3_onnx.parts import Parts, plan
+from edgel3_onnx.recordings.clock import Clock, ClockOptions, read_clock
 from edgel3_onnx.recordings.decode import ReadingOptions, Recording, open_recording
 from edgel3_onnx.recordings.findings import Findings
 from edgel3_onnx.regions import regions_by_path
@@ -53,6 +54,8 @@ class EmbeddedFile:
         Per channel, at that rate; zeros where something is lost included.
     findings : Findings
         Whether the recording is whole.
+    clock : Clock
+        When the recording began.
     outside : list of str
         Which parts there are no embeddings of, though there are of others, and why.
     embeddings : Embeddings or None
@@ -66,6 +69,7 @@ class EmbeddedFile:
     sample_rate: float = 0.0
     samples: int = 0
     findings: Findings = field(default_factory=Findings)
+    clock: Clock = field(default_factory=Clock)
     outside: list[str] = field(default_factory=list)
     embeddings: Embeddings | None = None
     gathering: Gathering | None = field(default=None, repr=False)
@@ -79,7 +83,8 @@ class EmbeddedFile:
         """What decoding told about the file."""
         rate = self.sample_rate
         samples = {"sample_rate": int(rate) if rate.is_integer() else rate, "samples": self.samples}
-        return {**samples, **self.findings.record(), **record.part(self.parts)}
+        clock = {"recorded_at": self.clock.recorded_at, "clock": self.clock.source}
+        return {**samples, **self.findings.record(), **clock, **record.part(self.parts)}
 
     @property
     def problem(self) -> str | None:
@@ -180,7 +185,7 @@ def _windows(
                     job.samples += len(block)
                     if gathering.is_complete:
                         break
-            job.findings = recording.findings
+            job.findings, job.clock = recording.findings, read_clock(job.path, reading.clock)
         if wanted.groups:
             _check_findings(job, reading.strict)
         yield from gathering.finish(batch_size)
@@ -239,6 +244,8 @@ def process_file(
     precision: str = "fp32",
     provider_options: Mapping[str, str] | None = None,
     strict: bool = False,
+    time_pattern: str | None = None,
+    time_zone: str | None = None,
     offset: float = 0.0,
     duration: float | None = None,
     edges: str = "context",
@@ -267,6 +274,11 @@ def process_file(
     strict : bool
         Make it an error if something of a recording is lost, or its length had to be guessed. Otherwise what decodes
         is embedded, with zeros for what is lost inside, and a warning says what is missing.
+    time_pattern : str or None
+        How names of files have the time when the recording began, as of strptime: "%Y%m%d_%H%M%S". Where a name has
+        none, and by default, the time is that of GUANO, AudioMoth or Broadcast Wave in a WAV file.
+    time_zone : str or None
+        The zone of clocks that do not say theirs: "UTC", "+02:00", "Europe/Berlin". None: such times are not taken.
 
     regions : path, list of Region, or None
         What to embed of the recordings, in place of ``offset`` and ``duration``: a file that
@@ -302,7 +314,7 @@ def process_file(
     replace = check_flag("overwrite", overwrite)
     outputs = _outputs(filepath, suffix, output_dir)
     model = given_or_loaded(model, locals())
-    reading = ReadingOptions(check_flag("strict", strict))
+    reading = ReadingOptions(check_flag("strict", strict), clock=ClockOptions.of(time_pattern, time_zone))
     common = {**record.manner(model, options), **reading.wanted()}
     parts = Parts.of(offset, duration, edges, None if regions is None else ())
     found = None if regions is None else regions_by_path(regions, list(outputs))
