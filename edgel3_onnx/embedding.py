@@ -113,7 +113,7 @@ def get_embedding(
     Parameters
     ----------
     audio : array (N,) or (N, C), or list of such arrays
-        Samples; channels are averaged. Integer PCM is scaled by its full scale.
+        Samples; channels are averaged unless ``channels`` says otherwise. Integer PCM is scaled by its full scale.
     sr : float, or list of float
         Sample rate in Hz; for a list of arrays, one for all or one for each.
     model : EmbeddingModel or None
@@ -130,11 +130,22 @@ def get_embedding(
         Windows per run; None: the model's own choice.
     resampler : {"kaiser_best", "soxr"}
         How audio at another rate is resampled. "kaiser_best" gives the numbers of edgel3.
+    offset, duration : float, float or None
+        Seconds. Only windows whose time lies in this part, with the same embeddings and timestamps as in the whole:
+        their centre or, without ``center``, their start. None: to the end.
+    edges : {"context", "cut"}
+        Whether windows at the edges of a part see the audio beyond it, or zeros as if it were all the audio.
+    channels : {"mix", "each"}, int, or sequence of int
+        The mean of the channels, each on its own, or those of these numbers, from 1.
+    pool : {"none", "mean", "max", "mean+std"}
+        One row for all windows, added up in double precision: (1, D), or for "mean+std" (1, 2 * D), means first.
+    normalize : {"l2"} or None
+        Divide each row by its Euclidean length, after pooling; rows of zeros stay zeros.
 
     Returns
     -------
     embedding : float32 (T, D)
-        For a list of arrays, a list of such.
+        For "each" and a sequence of ``channels``, (C, T, D). For a list of arrays, a list of such.
     timestamps : float64 (T,)
         Seconds, ``arange(T) * hop_size``, as edgel3 has them. For a list of arrays, a list of such. Windows start
         every ``int(hop_size * model.sample_rate)`` samples; where ``hop_size`` is no whole number of samples,
