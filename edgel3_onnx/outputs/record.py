@@ -16,8 +16,8 @@ Metadata = dict[str, Any]
 
 # How embeddings were made, and from what. Versions and the provider are recorded too, but do not count: they change
 # the numbers only within the tolerance that is documented.
-MANNER = ("variant", "graph_sha256", "precision", "resampler", "hop_size", "center", "channels", "pool", "normalize")
-MANNER += ("time_pattern", "time_zone")
+_GRAPH = ("variant", "graph_sha256", "precision")
+MANNER = (*_GRAPH, "resampler", "hop_size", "center", "channels", "pool", "normalize", "time_pattern", "time_zone")
 SOURCE = ("source", "source_bytes", "source_mtime_ns", "part")
 _DEFAULTS = {"channels": "mix", "pool": "none"}  # of what the records of earlier versions do not have; others: None
 
