@@ -26,6 +26,7 @@ class Provider:
     exact: tuple[tuple[str, str], ...] = ()  # values that fp32 needs, where the option is given
     device_types: tuple[str, ...] = ("npu", "gpu", "cpu")  # the plugin's, the one to take first
     device_ids: bool = True  # whether a device can be picked by its number
+    one_at_a_time: bool = False  # whether its sessions crash when two threads open or run them
     threads: str = ""  # the option of the built-in provider that limits its threads
 
 
@@ -107,6 +108,7 @@ PROVIDERS = {
             "WebGpuExecutionProvider",
             "pip install 'edgel3-onnx[webgpu]'",
             plugins=(Plugin("onnxruntime_ep_webgpu", "onnxruntime-ep-webgpu"),),
+            one_at_a_time=True,  # seen with onnxruntime-ep-webgpu 0.4
             device_ids=False,  # the plugin takes the adapter that the system prefers, whichever was listed
         ),
     )

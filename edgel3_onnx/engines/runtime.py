@@ -8,6 +8,7 @@ import contextlib
 import functools
 import os
 import platform
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,20 +29,22 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 # Providers that neither compile nor tune per input shape; for the others, batches are padded to powers of two so that
 # few shapes occur.
 _ANY_SHAPE = ("cpu", "xnnpack")
+_in_use = threading.RLock()
 _REFUSES_CPU = "fallback to CPU EP has been explicitly disabled"
 
 
 class OnnxRuntimeEngine:
     """An ONNX Runtime session."""
 
-    def __init__(self, session: Any, pad_to_power_of_two: bool) -> None:
+    def __init__(self, session: Any, request: Request) -> None:
         self.providers: list[str] = session.get_providers()
         self.metadata: Mapping[str, str] = session.get_modelmeta().custom_metadata_map
         graph_input = session.get_inputs()[0]
         self.kind = "mel" if len(graph_input.shape) == 4 else "waveform"
         self._session = session
         self._input = graph_input.name
-        self._pad = pad_to_power_of_two
+        self._pad = request.name not in _ANY_SHAPE
+        self._turn = _turn(request)
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         n = len(batch)
@@ -49,7 +52,8 @@ class OnnxRuntimeEngine:
             padding = (1 << n.bit_length()) - n
             batch = np.concatenate([batch, np.zeros((padding, *batch.shape[1:]), np.float32)])
         try:
-            (embedding,) = self._session.run(None, {self._input: batch})
+            with self._turn:
+                (embedding,) = self._session.run(None, {self._input: batch})
         except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
             raise EdgeL3Error(f"ONNX Runtime failed on a batch of {n} windows: {first_line(error)}") from error
         return np.asarray(embedding[:n], np.float32)
@@ -117,25 +121,32 @@ def _open(graph: Path | bytes, request: Request) -> OnnxRuntimeEngine:
     if plugin is None and wanted.onnxruntime_name not in onnxruntime.get_available_providers():
         raise EdgeL3Error(_cannot_use(wanted, "is not part of the installed ONNX Runtime"))
     make = functools.partial(_session, graph, request, plugin)
+    refused = False
     try:
-        session = make(strict=not request.fallback)
+        try:
+            session = make(strict=not request.fallback)
+        except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
+            if _REFUSES_CPU not in str(error):
+                raise
+            refused = True
+            session = make(strict=False)  # which tells the nodes, or that the provider did not load at all
     except EdgeL3Error:
         raise
-    except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
+    except Exception as error:
         if request.name == "cpu":
             where = graph if isinstance(graph, Path) else "the probe"
             raise EdgeL3Error(f"{where}: ONNX Runtime cannot load this graph: {first_line(error)}") from error
-        if _REFUSES_CPU in str(error):
-            raise EdgeL3Error(_left_to_the_cpu(wanted, make(strict=False))) from error
         raise EdgeL3Error(_cannot_use(wanted, f"does not load: {first_line(error)}")) from error
     if wanted.onnxruntime_name not in session.get_providers():
         got = ", ".join(session.get_providers())
         raise EdgeL3Error(_cannot_use(wanted, f"does not load on this machine (the session got {got})"))
+    if refused:
+        raise EdgeL3Error(_left_to_the_cpu(wanted, session))
     if request.fallback and request.name != "cpu":
         places = _places(session)
         if places and all(place == "CPUExecutionProvider" for place, _ in places):
             raise EdgeL3Error(f"provider {wanted.name!r} takes no node of this graph: all run on the CPU")
-    return OnnxRuntimeEngine(session, pad_to_power_of_two=request.name not in _ANY_SHAPE)
+    return OnnxRuntimeEngine(session, request)
 
 
 def _session(graph: Path | bytes, request: Request, plugin: Plugin | None, *, strict: bool) -> Any:
@@ -162,9 +173,14 @@ def _session(graph: Path | bytes, request: Request, plugin: Plugin | None, *, st
             device = _device(wanted, request.device, plugin)
             given = openvino.plugin_options(request, device) if request.name == "openvino" else dict(request.options)
             options.add_provider_for_devices([device], given)
-    with _libraries(request.name, plugin):
+    with _turn(request), _libraries(request.name, plugin):
         source = graph if isinstance(graph, bytes) else os.fspath(graph)
         return onnxruntime.InferenceSession(source, options, providers=providers, enable_fallback=0)
+
+
+def _turn(request: Request) -> contextlib.AbstractContextManager[Any]:
+    """What a thread has to hold while it opens or runs a session."""
+    return _in_use if PROVIDERS[request.name].one_at_a_time else contextlib.nullcontext()
 
 
 def _built_in_options(request: Request) -> dict[str, str]:
