@@ -83,4 +83,4 @@ def device_name(device: Any) -> str:
 def first_line(error: Exception) -> str:
     """What an exception says, without the marks of ONNX Runtime's layers."""
     said = re.split(r"\[ONNXRuntimeError\] : \d+ : \w+ : ", str(error).strip())[-1]
-    return (said.strip() or type(error).__name__).splitlines()[0]
+    return (said.strip() or type(error).__name__).splitlines()[0].rstrip(".")
