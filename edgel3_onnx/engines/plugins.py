@@ -4,7 +4,6 @@ import importlib
 import importlib.util
 import re
 import threading
-from importlib import metadata
 from typing import Any
 
 from edgel3_onnx.engines.providers import Plugin, Provider
@@ -25,6 +24,8 @@ def installed_plugin(provider: Provider) -> Plugin | None:
 
 def version(distribution: str) -> str | None:
     """The version that is installed of a distribution."""
+    from importlib import metadata  # which takes longer to import than this package's own modules
+
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
