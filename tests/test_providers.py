@@ -88,6 +88,39 @@ def test_fallback_takes_one_value(seeded_graph):
         open_engine(seeded_graph("sea-64"), "cuda", provider_options={"fallback": "gpu"})
 
 
+@pytest.mark.parametrize(
+    ("provider", "expected"),
+    [
+        ("openvino", {"device_type": "CPU", "num_of_threads": "3"}),
+        ("openvino:gpu", {"device_type": "GPU", "num_of_threads": "3"}),
+    ],
+)
+def test_openvino_in_place_of_onnxruntime_is_told_device_and_threads(provider, expected, seeded_graph, monkeypatch):
+    import onnxruntime
+
+    asked = []
+
+    def fail(path, options, providers, **_):
+        asked.extend(providers)
+        raise RuntimeError("no such device")
+
+    monkeypatch.setattr(runtime, "installed_plugin", lambda provider: None)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["OpenVINOExecutionProvider"])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", fail)
+    with pytest.raises(EdgeL3Error, match="no such device"):
+        open_engine(seeded_graph("sea-64"), provider, num_threads=3)
+    assert asked == [("OpenVINOExecutionProvider", expected)]
+
+
+def test_cuda_that_is_built_in_takes_numbers(seeded_graph, monkeypatch):
+    import onnxruntime
+
+    monkeypatch.setattr(runtime, "installed_plugin", lambda provider: None)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    with pytest.raises(EdgeL3ArgumentError, match="takes devices by number, got 'gpu'"):
+        open_engine(seeded_graph("sea-64"), "cuda:gpu")
+
+
 # The probe.
 
 

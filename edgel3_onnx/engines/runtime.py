@@ -186,6 +186,12 @@ def _turn(request: Request) -> contextlib.AbstractContextManager[Any]:
 def _built_in_options(request: Request) -> dict[str, str]:
     wanted = PROVIDERS[request.name]
     device = {"device_id": request.device} if request.device else {}
+    if request.device and not request.device.isdecimal():
+        if "device_type" not in dict(wanted.options):
+            raise EdgeL3ArgumentError(
+                f"provider {wanted.name} is built in here and takes devices by number, got {request.device!r}"
+            )
+        device = {"device_type": request.device.upper()}
     threads = {wanted.threads: str(request.threads)} if wanted.threads else {}
     return {**dict(wanted.options), **threads, **device, **dict(request.options)}
 
