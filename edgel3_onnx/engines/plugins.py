@@ -3,14 +3,12 @@
 import importlib
 import importlib.util
 import re
-import threading
 from typing import Any
 
 from edgel3_onnx.engines.providers import Plugin, Provider
 from edgel3_onnx.engines.quiet import quiet
 from edgel3_onnx.exceptions import EdgeL3Error
 
-_registering = threading.Lock()
 _registered: dict[str, str] = {}  # the name of the provider, by the plugin's module
 
 
@@ -44,7 +42,7 @@ def devices(plugin: Plugin) -> list[Any]:
 
     if not hasattr(onnxruntime, "register_execution_provider_library"):
         raise EdgeL3Error(f"{plugin.distribution} needs ONNX Runtime 1.23 or later, found {onnxruntime.__version__}")
-    with _registering, quiet():
+    with quiet():
         try:
             if plugin.module not in _registered:
                 _registered[plugin.module] = _register(plugin)

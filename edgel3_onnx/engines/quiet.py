@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 logger = logging.getLogger("edgel3_onnx")
 
-_turn = threading.RLock()
+turn = threading.RLock()  # the one lock of plugins, so that no two threads wait for each other
 _depth = 0
 # Lines of ONNX Runtime's logger, and of the libraries that its plugins load.
 _CHATTER = re.compile(
@@ -29,7 +29,7 @@ def quiet() -> Iterator[None]:
     for a temporary file, nothing is held back.
     """
     global _depth
-    with _turn, contextlib.ExitStack() as cleanup:
+    with turn, contextlib.ExitStack() as cleanup:
         if _depth == 0:
             with contextlib.suppress(OSError):
                 held = cleanup.enter_context(tempfile.TemporaryFile())

@@ -8,7 +8,6 @@ import contextlib
 import functools
 import os
 import platform
-import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from edgel3_onnx.engines import openvino, probe
 from edgel3_onnx.engines.plugins import device_type, devices, first_line, installed_plugin
 from edgel3_onnx.engines.providers import NATIVE, PROVIDERS, Plugin, Provider, Request, check_options
-from edgel3_onnx.engines.quiet import quiet
+from edgel3_onnx.engines.quiet import quiet, turn
 from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error
 
 # ONNX Runtime 1.32 and later reports its use to its makers and keeps an identifier of the machine in the user's cache,
@@ -29,7 +28,6 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 # Providers that neither compile nor tune per input shape; for the others, batches are padded to powers of two so that
 # few shapes occur.
 _ANY_SHAPE = ("cpu", "xnnpack")
-_in_use = threading.RLock()
 _REFUSES_CPU = "fallback to CPU EP has been explicitly disabled"
 
 
@@ -37,14 +35,18 @@ class OnnxRuntimeEngine:
     """An ONNX Runtime session."""
 
     def __init__(self, session: Any, request: Request) -> None:
+        self._turn = _turn(request)
+        self._session = session
         self.providers: list[str] = session.get_providers()
         self.metadata: Mapping[str, str] = session.get_modelmeta().custom_metadata_map
         graph_input = session.get_inputs()[0]
         self.kind = "mel" if len(graph_input.shape) == 4 else "waveform"
-        self._session = session
         self._input = graph_input.name
         self._pad = request.name not in _ANY_SHAPE
-        self._turn = _turn(request)
+
+    def __del__(self) -> None:
+        with self._turn:  # freeing its session disturbs others as well
+            self._session = None
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         n = len(batch)
@@ -179,8 +181,8 @@ def _session(graph: Path | bytes, request: Request, plugin: Plugin | None, *, st
 
 
 def _turn(request: Request) -> contextlib.AbstractContextManager[Any]:
-    """What a thread has to hold while it opens or runs a session."""
-    return _in_use if PROVIDERS[request.name].one_at_a_time else contextlib.nullcontext()
+    """What a thread has to hold while it opens, runs or frees a session."""
+    return turn if PROVIDERS[request.name].one_at_a_time else contextlib.nullcontext()
 
 
 def _built_in_options(request: Request) -> dict[str, str]:
