@@ -2,9 +2,10 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { gzipSync } from 'node:zlib';
 import axe from 'axe-core';
 import { browse, builtPage, drag, openFiles, serve, settled } from './browser.mjs';
 import { makeReference, relativeError } from './reference.mjs';
@@ -64,6 +65,15 @@ test('the first page', async () => {
   await page.setViewportSize({ width: 400, height: 800 });
   await look('welcome-400');
   await page.setViewportSize({ width: 1280, height: 900 });
+});
+
+test('the page is at most 16 MB, 4.6 MB on its way', (t) => {
+  const entries = readdirSync(builtPage(), { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+  const files = entries.map((entry) => readFileSync(join(entry.parentPath, entry.name)));
+  const raw = files.reduce((sum, bytes) => sum + bytes.length, 0);
+  const packed = files.reduce((sum, bytes) => sum + gzipSync(bytes, { level: 9 }).length, 0);
+  t.diagnostic(`${files.length} files, ${(raw / 1e6).toFixed(2)} MB, ${(packed / 1e6).toFixed(2)} MB gzipped`);
+  assert.ok(raw <= 16e6 && packed <= 4.6e6, `${raw}, ${packed} bytes`);
 });
 
 // [files, largest difference, windows at the end that may differ]: where the browser's decoder is another, the page says so.
