@@ -106,6 +106,25 @@ test('embeddings are those of the Python package, in every format', async (t) =>
   await closeAll();
 });
 
+test('the table of embeddings is the one that --format csv writes', async () => {
+  const name = '16000.s16.wav';
+  const command = ['-W', 'ignore', '-m', 'edgel3_onnx', path(name), '--model-type', 'micro', '--format', 'csv', '--output', path('table')];
+  execFileSync(process.env.PYTHON ?? 'python3', command, { stdio: 'ignore' });
+  await openFiles(page, [path(name)]);
+  await page.click('#tab-save');
+  const { text } = await save('[aria-label="Save: Embeddings"]');
+  const rows = (csv) => csv.trimEnd().split('\n').map((line) => line.split(','));
+  const [header, ...made] = rows(text);
+  const [expectedHeader, ...expected] = rows(readFileSync(path('table.csv'), 'utf8'));
+  assert.deepEqual(header, expectedHeader);
+  assert.deepEqual(made.map((row) => row.slice(1, 5)), expected.map((row) => row.slice(1, 5)));
+  assert.deepEqual(made.map(([file]) => path(file)), expected.map(([file]) => file));
+  const values = (table) => table.flatMap((row) => row.slice(5).map(Number));
+  assert.ok(relativeError(values(made), values(expected)) <= 2e-6);
+  await page.click('#tab-similar');
+  await closeAll();
+});
+
 // docs/browser.md, "In one minute", step by step.
 test('the tutorial: a second call like the first is found', async () => {
   await page.click('text=Try an example');
