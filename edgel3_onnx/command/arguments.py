@@ -10,7 +10,7 @@ from typing import Any
 
 from edgel3_onnx.channels import check_channels
 from edgel3_onnx.exceptions import EdgeL3ArgumentError
-from edgel3_onnx.metadata import PRECISIONS
+from edgel3_onnx.metadata import COMPUTED
 from edgel3_onnx.outputs.arrays import FORMATS, WRITERS
 from edgel3_onnx.parts import EDGES
 from edgel3_onnx.pooling import NORMALIZATIONS, POOLS
@@ -189,7 +189,7 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
         help="percentage of zero weights of a sparse model (default: %(default)s); --list-models lists them",
     )
     group.add_argument("--weights", metavar="FILE", help="own .h5, .h5.gz or .onnx instead of the published weights")
-    group.add_argument("--precision", choices=PRECISIONS, default="fp32", help="default: %(default)s")
+    group.add_argument("--precision", choices=COMPUTED, default="fp32", help="default: %(default)s")
 
 
 def _add_embedding(group: argparse._ArgumentGroup) -> None:
@@ -290,7 +290,8 @@ def _add_running(group: argparse._ArgumentGroup) -> None:
         "--provider",
         metavar="NAME",
         default="cpu",
-        help="cpu (default), cuda, cuda:1, tensorrt, openvino, coreml, directml, xnnpack, qnn, migraphx, webgpu, "
+        help="cpu (default), cuda, cuda:1, tensorrt, tensorrt-rtx, openvino, openvino:gpu, coreml, directml, xnnpack, "
+        "qnn, migraphx, mlx, webgpu, "
         "native (our own engine on the CPU; sparse is another name of it) or auto; --doctor tells which load",
     )
     group.add_argument(
@@ -299,7 +300,8 @@ def _add_running(group: argparse._ArgumentGroup) -> None:
         type=_key_value,
         action="append",
         default=[],
-        help="option of the ONNX Runtime execution provider; may be repeated",
+        help="option of the ONNX Runtime execution provider, or fallback=cpu, which lets the CPU run what the "
+        "provider does not; may be repeated",
     )
     group.add_argument(
         "--batch-size", metavar="N", type=positive_int, help="windows per run (default: the model's choice)"
