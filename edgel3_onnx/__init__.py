@@ -13,6 +13,7 @@ for _stub in _FOLDER.glob("_*.pyi"):  # each stands for an extension
         )
 
 from edgel3_onnx.core import get_embedding, get_output_path, process_file
+from edgel3_onnx.corpora.embed import embed_corpus
 from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error, EdgeL3Warning
 from edgel3_onnx.models import EmbeddingModel, load_embedding_model, load_embedding_model_path
 from edgel3_onnx.streaming import EmbeddingStream
@@ -25,6 +26,7 @@ __all__ = [
     "EmbeddingModel",
     "EmbeddingStream",
     "__version__",
+    "embed_corpus",
     "get_embedding",
     "get_output_path",
     "load_embedding_model",

@@ -7,18 +7,20 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import replace
 from inspect import signature
 
 from edgel3_onnx.audio import check_sample_rate, to_hop_length
 from edgel3_onnx.checks import check_choice, check_count, check_flag
 from edgel3_onnx.command import interrupt
 from edgel3_onnx.command.arguments import PROGRAM, parse_arguments, positive_float, positive_int, with_packaged_model
-from edgel3_onnx.command.corpus import NO_RECORDINGS, plan_run
+from edgel3_onnx.command.corpus import plan_run
 from edgel3_onnx.command.live import embed_stdin
-from edgel3_onnx.command.pool import work_in_processes
-from edgel3_onnx.command.report import Reporter, Summary, showing_log
-from edgel3_onnx.command.runner import RunOptions, prepare, rehearse, work
+from edgel3_onnx.command.report import Reporter, showing_log
+from edgel3_onnx.command.runner import RunOptions, run_tasks
+from edgel3_onnx.corpora.embed import Running, embed_inputs
+from edgel3_onnx.corpora.inputs import NO_RECORDINGS, LeftOut, find
+from edgel3_onnx.corpora.records import Summary
+from edgel3_onnx.corpora.worker import Work
 from edgel3_onnx.cpu import available_cpus
 from edgel3_onnx.embedding import EmbeddingOptions
 from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error, WeightsUnavailableError
@@ -150,29 +152,35 @@ def run(
         raise EdgeL3ArgumentError("format parquet makes one dataset of all inputs: name its directory with --output")
     quiet = not check_flag("verbose", verbose)
     reading = _reading_options(strict, rate, pcm)
-    plan = plan_run(_paths(inputs), output_dir, suffix, format, recursive, reading.raw is not None)
-    dataset = os.fspath(output_dir or "")
-    options = RunOptions(model_options, embedding_options, reading, format, dataset, existing == "skip")
-    alone = len(plan.tasks) == 1
-    hopeless = all(task.problem is not None for task in plan.tasks)
-    if hopeless:
-        records = rehearse(plan.tasks, replace(options, skip_existing=False))  # needs no model
-    elif dry_run:
-        records = rehearse(plan.tasks, options)
+    paths = _paths(inputs)
+    alone = len(paths) == 1 and not os.path.isdir(paths[0])
+    jobs = 1 if alone else jobs
+    show_windows, total = alone and not quiet, None
+    if format == "parquet":
+        left_out = LeftOut()
+        found = find(paths, left_out, recursive=recursive, headerless=reading.raw is not None)
+        corpus = Work(os.fspath(output_dir or ""), model_options, embedding_options, reading)
+        running = Running(jobs, existing=existing, dry_run=dry_run, show_progress=show_windows)
+
+        def on_planned(total: int) -> None:
+            reporter.expect(total)
+            reporter.note(left_out.notes())
+
+        records = embed_inputs(found, corpus, running, on_planned)
     else:
-        options = prepare(plan, options, replacing=existing == "replace")
-        if jobs > 1 and not alone:
-            model_options.graph()  # made here once, or refused before anything is started
-            records = work_in_processes(plan.tasks, options, jobs)
-        else:
-            records = work(model_options.load(), plan.tasks, options, show_progress=alone and not quiet)
-    with (
-        Reporter(len(plan.tasks), plan.notes, quiet=quiet, path=report, show_bar=not alone) as reporter,
-        closing(records),
-    ):
+        plan = plan_run(paths, output_dir, suffix, format, recursive, reading.raw is not None)
+        total = len(plan.tasks)
+        options = RunOptions(model_options, embedding_options, reading, format, existing == "skip")
+        records = run_tasks(plan, options, jobs, dry_run=dry_run, show_progress=show_windows)
+    count = empty = 0
+    with Reporter(total, quiet=quiet, path=report, show_bar=not alone) as reporter, closing(records):
+        if format != "parquet":
+            reporter.note(plan.notes)
         for each in records:
+            count += 1
+            empty += (each.reason or "").startswith(NO_RECORDINGS)
             reporter.add(each)
-    if all((task.problem or "").startswith(NO_RECORDINGS) for task in plan.tasks):
+    if empty == count and (count or not paths):
         print(f"Edgel3: No WAV files found in {inputs}. Aborting.")  # what programs around edgel3 look for
         sys.exit(EXIT_NO_RECORDINGS)
     return reporter.summary()

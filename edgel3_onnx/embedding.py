@@ -4,7 +4,7 @@ import os
 import queue
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar, overload
 
@@ -254,6 +254,8 @@ def embed(
     batch_size: int,
     *,
     show_progress: bool = False,
+    on_rows: Callable[[Float32], None] | None = None,
+    rows_at_once: int = 0,
 ) -> Iterator[Float32]:
     """Run the windows of many signals in batches that signals share.
 
@@ -264,11 +266,14 @@ def embed(
         size. It is read in a thread of its own, ahead of the runs.
     batch_size : int
         Windows per run; only the last run has fewer.
+    on_rows : callable or None
+        Is given the next rows of the signal whose turn it is, whenever there are ``rows_at_once`` of them, so that
+        they need not be held until its end.
 
     Yields
     ------
     float32 (T, D)
-        Per signal, in order, as soon as all its windows were run.
+        Per signal, in order, as soon as all its windows were run: those that ``on_rows`` was not given.
 
     Raises
     ------
@@ -294,6 +299,8 @@ def embed(
                 _run(model, pending, batch_size)
                 rows -= batch_size
                 bar.update(batch_size)
+            if on_rows is not None and order and order[0].rows >= rows_at_once:
+                on_rows(order[0].take(model))
             yield from _finished(order, model)
         if rows:
             _run(model, pending, rows)
@@ -306,6 +313,15 @@ class _Signal:
     parts: list[Float32] = field(default_factory=list)  # embeddings so far
     missing: int = 0  # windows that were read and not run yet
     read: bool = False  # whether there are no further windows
+
+    @property
+    def rows(self) -> int:
+        return sum(map(len, self.parts))
+
+    def take(self, model: EmbeddingModel) -> Float32:
+        """The embeddings so far, which it does not keep."""
+        parts, self.parts = self.parts, []
+        return np.concatenate(parts) if parts else np.zeros((0, model.embedding_dim), np.float32)
 
 
 def _read(signals: Iterable[Iterable[Float32]]) -> Iterator[tuple[_Signal, Float32 | None]]:
@@ -338,8 +354,7 @@ def _run(model: EmbeddingModel, pending: deque[tuple[_Signal, Float32]], count: 
 
 def _finished(order: deque[_Signal], model: EmbeddingModel) -> Iterator[Float32]:
     while order and order[0].read and not order[0].missing:
-        parts = order.popleft().parts
-        yield np.concatenate(parts) if parts else np.zeros((0, model.embedding_dim), np.float32)
+        yield order.popleft().take(model)
 
 
 def ahead(items: Iterable[T], depth: int = 2) -> Iterator[T]:

@@ -3,7 +3,7 @@
 import os
 import warnings as python_warnings
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -45,7 +45,10 @@ class EmbeddedFile:
         Per channel, at that rate; zeros where something is lost included.
     findings : Findings
         Whether the recording is whole.
+    windows : int
+        That were embedded.
     embeddings : Embeddings or None
+        Of all windows, or of the last ones where the others were handed over on the way.
     """
 
     path: str
@@ -55,6 +58,7 @@ class EmbeddedFile:
     sample_rate: float = 0.0
     samples: int = 0
     findings: Findings = field(default_factory=Findings)
+    windows: int = 0
     embeddings: Embeddings | None = None
 
     @property
@@ -76,6 +80,8 @@ def embed_files(
     reading: ReadingOptions = _LENIENT,
     *,
     show_progress: bool = False,
+    on_rows: Callable[[EmbeddedFile, Embeddings], None] | None = None,
+    rows_at_once: int = 0,
 ) -> Iterator[EmbeddedFile]:
     """Compute the embeddings of many files, in batches that files share.
 
@@ -85,6 +91,9 @@ def embed_files(
         Read in a thread of its own, ahead of the runs.
     show_progress : bool
         Show a progress bar of windows where standard error is a terminal.
+    on_rows : callable or None
+        Is given the next embeddings of a file whenever there are ``rows_at_once`` windows of it, before it is known
+        whether the file is good to its end: memory does not grow with its length, then.
 
     Yields
     ------
@@ -105,11 +114,26 @@ def embed_files(
             started.append(job)
             yield _windows(model, job, hop_length, batch_size, options, reading)
 
-    for embedding in embed(model, signals(), batch_size, show_progress=show_progress):
+    def hand_over(rows: NDArray[np.float32]) -> None:
+        job = started[0]
+        assert on_rows is not None
+        on_rows(job, Embeddings.of(rows, model, options, job.windows))
+        job.windows += len(rows)
+
+    found = embed(
+        model,
+        signals(),
+        batch_size,
+        show_progress=show_progress,
+        on_rows=None if on_rows is None else hand_over,
+        rows_at_once=rows_at_once,
+    )
+    for embedding in found:
         job = started.popleft()
         if not job.skip and job.error is None:
-            job.embeddings = Embeddings.of(embedding, model, options)
-            if (drift := drift_warning(len(embedding), model, options)) is not None:
+            job.embeddings = Embeddings.of(embedding, model, options, job.windows)
+            job.windows += len(embedding)
+            if (drift := drift_warning(job.windows, model, options)) is not None:
                 job.warnings.append(drift)
         yield job
 

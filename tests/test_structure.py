@@ -24,6 +24,7 @@ FLOORS = """
     streaming
     recordings outputs
     files
+    corpora
     core edgel3_onnx
     command
     cli

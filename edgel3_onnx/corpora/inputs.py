@@ -1,0 +1,117 @@
+"""What a run works on: files that are named, and those found in directories, one after another."""
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from edgel3_onnx.recordings.decode import AV_SUFFIXES, HEADERLESS_SUFFIXES, SNDFILE_SUFFIXES
+from edgel3_onnx.recordings.pyav import has_av
+from edgel3_onnx.terminal import SHOWN, some
+
+NO_RECORDINGS = "has no recordings"  # how the problem of an empty directory begins
+_OURS = frozenset((".npz", ".npy", ".parquet", ".jsonl"))  # what a run writes
+
+
+@dataclass(frozen=True)
+class Input:
+    """A file to try."""
+
+    path: str
+    sub_folder: str = ""  # below the directory that it was found in
+    problem: str | None = None  # why it cannot even be tried
+
+
+class _Tally:
+    """How many paths there were, and the first ones."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._first: list[str] = []
+
+    def add(self, path: str) -> None:
+        self.count += 1
+        if len(self._first) <= SHOWN:
+            self._first.append(path)
+
+    def said(self, noun: str, fate: str) -> str:
+        return f"{self.count} {noun}{' is' if self.count == 1 else 's are'} {fate} ({some(self._first)})"
+
+
+@dataclass
+class LeftOut:
+    """What is in directories and not taken."""
+
+    linked: _Tally = field(default_factory=_Tally)
+    need_av: _Tally = field(default_factory=_Tally)
+    unknown: _Tally = field(default_factory=_Tally)
+
+    def notes(self) -> Iterator[str]:
+        if self.linked.count:
+            yield f"{self.linked.said('link', 'not followed')}: name the directories as inputs"
+        if self.need_av.count:
+            yield f"{self.need_av.said('file', 'left out')}: PyAV is needed, pip install 'edgel3-onnx[av]'"
+        if self.unknown.count:
+            yield f"{self.unknown.said('file', 'left out')}: no suffix of audio; files named one by one are tried"
+
+
+def find(
+    inputs: Iterable[str | os.PathLike[str]], left_out: LeftOut, *, recursive: bool = False, headerless: bool = False
+) -> Iterator[Input]:
+    """The files of ``inputs``, in their order, directories sorted; ``left_out`` is filled on the way.
+
+    Parameters
+    ----------
+    inputs : paths of files and directories
+        Of a directory, the files with a suffix of audio are taken. Symbolic links to directories are followed only
+        where they are inputs themselves.
+    recursive : bool
+        Take sub-folders too, but those whose names begin with a dot.
+    headerless : bool
+        Take files with a suffix of raw PCM too.
+    """
+    for item in (os.fspath(each) for each in inputs):
+        if not os.path.isdir(item):
+            yield Input(item)
+            continue
+        is_empty = True
+        for found in _walk(item, recursive, headerless, left_out):
+            is_empty = False
+            yield found
+        if is_empty:
+            yield Input(item, problem=NO_RECORDINGS + ("" if recursive else " (sub-folders need --recursive)"))
+
+
+def _walk(folder: str, recursive: bool, headerless: bool, left_out: LeftOut) -> Iterator[Input]:
+    """The files to try in ``folder``, sorted."""
+    suffixes = SNDFILE_SUFFIXES | (AV_SUFFIXES if has_av() else set()) | (HEADERLESS_SUFFIXES if headerless else set())
+    waiting = [""]
+    while waiting:
+        sub_folder = waiting.pop()
+        here = os.path.join(folder, sub_folder) if sub_folder else folder
+        try:
+            with os.scandir(here) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
+        except OSError as error:
+            yield Input(here, sub_folder, f"cannot be listed ({error.strerror or error})")
+            continue
+        below = []
+        for entry in entries:
+            extension = os.path.splitext(entry.name)[1].lower()
+            linked_here = entry.is_symlink()
+            is_directory = os.path.isdir(entry.path) if linked_here else entry.is_dir()
+            if is_directory and recursive:
+                if linked_here:
+                    left_out.linked.add(entry.path)
+                elif not entry.name.startswith("."):  # such as .Trashes on a memory card
+                    below.append(os.path.join(sub_folder, entry.name))
+            elif entry.name.startswith("._"):  # what macOS writes beside a file on a disk of another system
+                continue
+            elif extension in suffixes:
+                yield Input(entry.path, sub_folder)
+            elif is_directory:
+                continue
+            elif extension in AV_SUFFIXES:
+                left_out.need_av.add(entry.path)
+            elif extension not in _OURS and not entry.name.startswith("."):
+                left_out.unknown.add(entry.path)
+        waiting += reversed(below)
