@@ -17,9 +17,9 @@ from edgel3_onnx.command.corpus import plan_run
 from edgel3_onnx.command.live import embed_stdin
 from edgel3_onnx.command.report import Reporter, showing_log
 from edgel3_onnx.command.runner import RunOptions, run_tasks
-from edgel3_onnx.corpora.embed import Running, embed_inputs
 from edgel3_onnx.corpora.inputs import NO_RECORDINGS, LeftOut, find
 from edgel3_onnx.corpora.records import Summary
+from edgel3_onnx.corpora.running import Running, embed_inputs
 from edgel3_onnx.corpora.worker import Work
 from edgel3_onnx.cpu import available_cpus
 from edgel3_onnx.embedding import EmbeddingOptions

@@ -9,6 +9,7 @@ files that come later get a plan of their own.
 import hashlib
 import json
 import os
+import shutil
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -50,6 +51,7 @@ class Chunk:
 
     id: str
     plan: str  # the name of its plan
+    group: int  # of the plan's rows that has it
     folder: str  # that relative paths are counted from
     entries: tuple[Entry, ...]
 
@@ -113,11 +115,14 @@ class PlanWriter:
         How embeddings are made.
     replaces : list of str
         Files of the place that go when the first part of this plan is whole.
+    folder : str
+        Of the place, where it is to be saved.
     """
 
-    def __init__(self, place: Place, recipe: Metadata, replaces: Sequence[str] = ()) -> None:
+    def __init__(self, place: Place, recipe: Metadata, replaces: Sequence[str] = (), folder: str = PLANS) -> None:
         self.files = self.bytes = self.chunks = 0
         self._place = place
+        self._folder = folder
         self._recipe = recipe
         self._replaces = list(replaces)
         self._rows: list[tuple[str, Entry]] = []
@@ -140,23 +145,25 @@ class PlanWriter:
         if len(self._rows) >= _GROUP_ROWS:
             self._write_group()
 
-    def commit(self) -> str:
-        """Save the plan, and return its name. EdgeL3Error if that fails."""
+    def commit(self, name: str | None = None) -> str:
+        """Save the plan, and return its name in the place: ``name``, or one of its own. EdgeL3Error if that fails."""
         self._write_group()
+        own = f"plan-{self._digest.hexdigest()[:32]}.parquet"
+        name = name or f"{PLANS}/{own}"
         about = {
             "recipe": self._recipe,
+            "name": own,
             "folder": os.getcwd(),
             "files": self.files,
             "bytes": self.bytes,
             "chunks": self.chunks,
             "replaces": self._replaces,
         }
-        name = f"plan-{self._digest.hexdigest()[:32]}.parquet"
         assert self._draft is not None
         try:
             self._writer.add_key_value_metadata({_KEY: json.dumps(about).encode()})
             self._writer.close()
-            self._draft.commit(f"{PLANS}/{name}")
+            self._draft.commit(name)
         except OSError as error:
             raise self._give_up(error) from error
         return name
@@ -192,7 +199,7 @@ class PlanWriter:
         )
         try:
             if self._writer is None:
-                self._draft = self._place.draft(PLANS)
+                self._draft = self._place.draft(self._folder)
                 self._writer = parquet.ParquetWriter(self._draft.path, schema, compression="zstd")
             if rows:
                 self._writer.write_table(table)
@@ -242,6 +249,7 @@ class PlanFile:
             footer = parquet.read_metadata(file)
             about = json.loads((footer.metadata or {})[_KEY])
             self.groups = int(footer.num_row_groups)
+            self.own_name: str = about["name"]  # among the plans of a dataset
             self.recipe: Metadata = about["recipe"]
             self.folder: str = about["folder"]
             self.files: int = about["files"]
@@ -256,6 +264,21 @@ class PlanFile:
             opened = parquet.ParquetFile(file)
             for group in range(self.groups):
                 yield opened.read_row_group(group, columns=names)
+
+    def adopt(self, place: Place) -> "PlanFile":
+        """The same plan among those of the dataset in ``place``. EdgeL3Error if it cannot be written there."""
+        name = f"{PLANS}/{self.own_name}"
+        try:
+            draft = place.draft(PLANS)
+            try:
+                with self._reading() as file, open(draft.path, "wb") as copy:
+                    shutil.copyfileobj(file, copy)
+                draft.commit(name)
+            finally:
+                draft.discard()
+        except OSError as error:
+            raise cannot_be_written(place.shown(name), error) from error
+        return PlanFile(place, name)
 
     def group(self, number: int) -> list[Chunk]:
         """The chunks of one group of rows."""
@@ -274,12 +297,12 @@ class PlanFile:
                     *(rows[name][start:end] for name in ("path", "raw", "key", "size", "modified")), strict=True
                 )
             )
-            chunks.append(Chunk(names[start], self.name, self.folder, entries))
+            chunks.append(Chunk(names[start], self.own_name, number, self.folder, entries))
             start = end
         return chunks
 
     def _reading(self) -> AbstractContextManager[Any]:
-        return _reading(self._place, f"{PLANS}/{self.name}")
+        return _reading(self._place, self.name)
 
 
 @contextmanager
@@ -299,4 +322,4 @@ def _reading(place: Place, name: str) -> Iterator[Any]:
 
 def plans(place: Place) -> list[PlanFile]:
     """All plans of a dataset."""
-    return [PlanFile(place, name) for name in place.names(PLANS) if name.startswith("plan-")]
+    return [PlanFile(place, f"{PLANS}/{name}") for name in place.names(PLANS) if name.startswith("plan-")]

@@ -29,7 +29,7 @@ def roll_forward(place: Place, plan: PlanFile) -> None:
 
 def roll_back(place: Place, plan: PlanFile) -> None:
     """Remove a plan of which nothing came. EdgeL3Error if something stays."""
-    for name in (*_parts(plan), *(f"{ERRORS}/{part}" for part in _parts(plan)), f"{PLANS}/{plan.name}"):
+    for name in (*_parts(plan), *(f"{ERRORS}/{part}" for part in _parts(plan)), plan.name):
         try:
             place.remove(name)
         except OSError as error:

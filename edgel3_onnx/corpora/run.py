@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from edgel3_onnx.corpora.inputs import Input
 from edgel3_onnx.corpora.ledger import Finding, Ledger, Seen, Standing
-from edgel3_onnx.corpora.place import Place
+from edgel3_onnx.corpora.place import PLANS, Folder, Place
 from edgel3_onnx.corpora.plan import Chunk, Cutter, Entry, PlanFile, PlanWriter, path_key
 from edgel3_onnx.corpora.records import Record
 from edgel3_onnx.corpora.replacing import recover, replaceable, roll_back, roll_forward
@@ -15,6 +15,7 @@ from edgel3_onnx.corpora.worker import Result
 from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.outputs import dataset
 from edgel3_onnx.outputs.record import MANNER, Metadata
+from edgel3_onnx.terminal import display
 
 _BATCH = 2**14  # inputs that are looked up at once
 _OTHER_FILE = "is in the dataset already, made from a file of another size or time (see --overwrite)"
@@ -56,7 +57,9 @@ class CorpusRun:
         self._wanted: set[str] = set()  # chunks
         self._plan: PlanFile | None = None
 
-    def plan(self, inputs: Iterable[Input], common: Metadata, cutter: Cutter, *, dry: bool = False) -> Iterator[Record]:
+    def plan(
+        self, inputs: Iterable[Input], common: Metadata, cutter: Cutter, *, dry: bool = False, path: str | None = None
+    ) -> Iterator[Record]:
         """Settle what is to be done, and save it unless ``dry``.
 
         Parameters
@@ -65,6 +68,8 @@ class CorpusRun:
             Read once, in bounded memory.
         common : dict
             How embeddings are made, as records of outputs have it.
+        path : str or None
+            Where a plan that is ``dry`` is saved nevertheless, for :meth:`adopt`.
 
         Yields
         ------
@@ -73,23 +78,76 @@ class CorpusRun:
         """
         recipe = {name: common[name] for name in (*MANNER, "raw")}
         finished = self._check_recipe(recipe)
-        writer = PlanWriter(self._place, recipe, self._replaced)
+        folder, name = os.path.split(path or "")
+        writer = (
+            PlanWriter(Folder(folder), recipe, folder="") if path else PlanWriter(self._place, recipe, self._replaced)
+        )
         try:
             for found in self._sorted_out(inputs, finished):
                 self.total += 1
                 if isinstance(found, Record):
                     yield found
-                elif dry:
+                    continue
+                if dry:
                     yield Record.of(found.path, "planned")
-                else:
+                if path or not dry:
                     for entries in cutter.add(found):
                         writer.add(entries)
             for entries in cutter.end():
                 writer.add(entries)
-            if writer.chunks:
+            if path:
+                writer.commit(name)
+            elif writer.chunks:
                 self._plan = PlanFile(self._place, writer.commit())
         finally:
             writer.abandon()
+
+    def adopt(self, path: str, common: Metadata, shard: tuple[int, int]) -> Iterator[Record]:
+        """Take what is to be done from the plan in ``path``: every ``shard[1]``-th chunk from number ``shard[0]`` on.
+
+        Yields
+        ------
+        Record
+            Of each file of those that are done.
+
+        Raises
+        ------
+        EdgeL3Error
+            If it is none, was made for other embeddings, or has files that other plans of the dataset have too.
+        """
+        assert self._ledger is not None
+        folder, name = os.path.split(path)
+        plan = PlanFile(Folder(folder), name)
+        recipe = {name: common[name] for name in (*MANNER, "raw")}
+        self._check_recipe(recipe)
+        dataset.refuse_difference(path, plan.recipe, recipe)
+        if plan.own_name not in self._place.names(PLANS):
+            self._refuse_overlap(plan)
+            plan.adopt(self._place)
+            self._ledger = Ledger(self._place)
+        number, (first, step) = 0, shard
+        for group in range(plan.groups):
+            for chunk in plan.group(group):
+                if number % step == first:
+                    self.total += len(chunk.entries)
+                    if chunk.id in self._ledger.done:
+                        for entry, finding in zip(chunk.entries, self._ledger.look_up(chunk.entries), strict=True):
+                            is_there = finding.standing is Standing.EMBEDDED
+                            yield Record.of(entry.path, *(("skipped",) if is_there else ("failed", finding.reason)))
+                    else:
+                        self._wanted.add(chunk.id)
+                number += 1
+
+    def _refuse_overlap(self, plan: PlanFile) -> None:
+        assert self._ledger is not None
+        for group in range(plan.groups):
+            for chunk in plan.group(group):
+                for entry, finding in zip(chunk.entries, self._ledger.look_up(chunk.entries), strict=True):
+                    if finding.standing < Standing.KILLED:
+                        raise EdgeL3Error(
+                            f"{plan.name}: has {display(entry.path)}, which is in another plan of "
+                            f"{self._place.shown('')}: make the plan anew"
+                        )
 
     def work(self, engine: Engine) -> Generator[Record, None, None]:
         """Let ``engine`` do what was planned. Gives the records of each chunk when its part is whole."""
