@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing, nullcontext
 from inspect import signature
+from itertools import chain
 
 from edgel3_onnx.audio import check_sample_rate, to_hop_length
 from edgel3_onnx.checks import check_choice, check_count, check_flag
@@ -17,7 +18,8 @@ from edgel3_onnx.command.corpus import plan_run
 from edgel3_onnx.command.live import embed_stdin
 from edgel3_onnx.command.report import Reporter, showing_log
 from edgel3_onnx.command.runner import RunOptions, run_tasks
-from edgel3_onnx.corpora.inputs import NO_RECORDINGS, LeftOut, find
+from edgel3_onnx.corpora.inputs import NO_RECORDINGS, LeftOut, find, listed
+from edgel3_onnx.corpora.ray_engine import Cluster
 from edgel3_onnx.corpora.records import Summary
 from edgel3_onnx.corpora.running import Running, embed_inputs
 from edgel3_onnx.corpora.worker import Work
@@ -92,6 +94,12 @@ def run(
     strict: bool = False,
     rate: float | None = None,
     pcm: str | None = None,
+    inputs_from: str | os.PathLike[str] | None = None,
+    engine: str = "local",
+    address: str | None = None,
+    workers: int | tuple[int, int] | None = None,
+    plan: str | os.PathLike[str] | None = None,
+    shard: tuple[int, int] | None = None,
 ) -> Summary:
     """Embed many files; a bad one is reported on standard error and does not keep the others from being done.
 
@@ -126,6 +134,10 @@ def run(
         is embedded, with zeros for what is lost inside, and a warning says what is missing.
     rate, pcm : float or None, {"s16le", "f32le"} or None
         Hz and samples of files that have no header: mono, "s16le" by default.
+    inputs_from : path or None
+        A file whose lines are inputs too.
+    engine, address, workers, plan, shard
+        Of a dataset, as of :func:`edgel3_onnx.embed_corpus`. Processes of this machine are ``jobs``.
 
     Returns
     -------
@@ -148,39 +160,50 @@ def run(
     check_choice("format", format, FORMATS)
     if existing is not None:
         check_choice("existing", existing, ("replace", "skip"))
+    check_choice("engine", engine, ("local", "ray"))
     if format == "parquet" and output_dir is None:
         raise EdgeL3ArgumentError("format parquet makes one dataset of all inputs: name its directory with --output")
     quiet = not check_flag("verbose", verbose)
     reading = _reading_options(strict, rate, pcm)
     paths = _paths(inputs)
-    alone = len(paths) == 1 and not os.path.isdir(paths[0])
+    alone = len(paths) == 1 and not os.path.isdir(paths[0]) and inputs_from is None
+    listing = paths if inputs_from is None else chain(paths, listed(inputs_from))
+    has_inputs = bool(paths) or inputs_from is not None
     jobs = 1 if alone else jobs
     show_windows, total = alone and not quiet, None
     if format == "parquet":
         left_out = LeftOut()
-        found = find(paths, left_out, recursive=recursive, headerless=reading.raw is not None)
+        found = find(listing, left_out, recursive=recursive, headerless=reading.raw is not None)
         corpus = Work(os.fspath(output_dir or ""), model_options, embedding_options, reading)
-        running = Running(jobs, existing=existing, dry_run=dry_run, show_progress=show_windows)
+        running = Running(
+            jobs,
+            Cluster(address, workers, num_threads or 1) if engine == "ray" else None,
+            existing=existing if has_inputs else "skip",
+            dry_run=dry_run,
+            plan=None if plan is None else os.path.abspath(plan),
+            shard=shard or (0, 1),
+            show_progress=show_windows,
+        )
 
         def on_planned(total: int) -> None:
             reporter.expect(total)
             reporter.note(left_out.notes())
 
-        records = embed_inputs(found, corpus, running, on_planned)
+        records = embed_inputs(found if has_inputs else None, corpus, running, on_planned)
     else:
-        plan = plan_run(paths, output_dir, suffix, format, recursive, reading.raw is not None)
-        total = len(plan.tasks)
+        tasks = plan_run(listing, output_dir, suffix, format, recursive, reading.raw is not None)
+        total = len(tasks.tasks)
         options = RunOptions(model_options, embedding_options, reading, format, existing == "skip")
-        records = run_tasks(plan, options, jobs, dry_run=dry_run, show_progress=show_windows)
+        records = run_tasks(tasks, options, jobs, dry_run=dry_run, show_progress=show_windows)
     count = empty = 0
     with Reporter(total, quiet=quiet, path=report, show_bar=not alone) as reporter, closing(records):
         if format != "parquet":
-            reporter.note(plan.notes)
+            reporter.note(tasks.notes)
         for each in records:
             count += 1
             empty += (each.reason or "").startswith(NO_RECORDINGS)
             reporter.add(each)
-    if empty == count and (count or not paths):
+    if empty == count and (count or not has_inputs):
         print(f"Edgel3: No WAV files found in {inputs}. Aborting.")  # what programs around edgel3 look for
         sys.exit(EXIT_NO_RECORDINGS)
     return reporter.summary()

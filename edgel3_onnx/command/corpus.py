@@ -2,7 +2,7 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from edgel3_onnx.corpora.inputs import LeftOut, find
@@ -33,7 +33,7 @@ class Plan:
 
 
 def plan_run(
-    inputs: Sequence[str | os.PathLike[str]],
+    inputs: Iterable[str | os.PathLike[str]],
     output_dir: str | os.PathLike[str] | None = None,
     suffix: str | None = None,
     format: str = "npz",

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.recordings.decode import AV_SUFFIXES, HEADERLESS_SUFFIXES, SNDFILE_SUFFIXES
 from edgel3_onnx.recordings.pyav import has_av
 from edgel3_onnx.terminal import SHOWN, some
@@ -115,3 +116,14 @@ def _walk(folder: str, recursive: bool, headerless: bool, left_out: LeftOut) -> 
             elif extension not in _OURS and not entry.name.startswith("."):
                 left_out.unknown.add(entry.path)
         waiting += reversed(below)
+
+
+def listed(path: str | os.PathLike[str]) -> Iterator[str]:
+    """The paths that the lines of a file are; empty lines are none. EdgeL3Error if it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            for line in file:
+                if line := line.rstrip(b"\r\n"):
+                    yield os.fsdecode(line)
+    except OSError as error:
+        raise EdgeL3Error(f"{os.fspath(path)}: cannot be read ({error.strerror or error})") from error
