@@ -12,9 +12,11 @@ for _stub in _FOLDER.glob("_*.pyi"):  # each stands for an extension
             f"`pip install -e .` in {_FOLDER.parent}, or leave that directory so that the installed package is found"
         )
 
+from edgel3_onnx.citing import cite
 from edgel3_onnx.core import get_embedding, get_output_path, process_file
 from edgel3_onnx.corpora.embed import embed_corpus
 from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error, EdgeL3Warning
+from edgel3_onnx.frames import embedding_frame
 from edgel3_onnx.models import EmbeddingModel, load_embedding_model, load_embedding_model_path
 from edgel3_onnx.streaming import EmbeddingStream
 from edgel3_onnx.version import __version__
@@ -26,7 +28,9 @@ __all__ = [
     "EmbeddingModel",
     "EmbeddingStream",
     "__version__",
+    "cite",
     "embed_corpus",
+    "embedding_frame",
     "get_embedding",
     "get_output_path",
     "load_embedding_model",

@@ -174,7 +174,8 @@ def run(
     if format == "parquet":
         left_out = LeftOut()
         found = find(listing, left_out, recursive=recursive, headerless=reading.raw is not None)
-        corpus = Work(os.fspath(output_dir or ""), model_options, embedding_options, reading)
+        place = os.path.abspath(output_dir or "") if engine == "ray" else os.fspath(output_dir or "")
+        corpus = Work(place, model_options, embedding_options, reading)
         running = Running(
             jobs,
             Cluster(address, workers, num_threads or 1) if engine == "ray" else None,

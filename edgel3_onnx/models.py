@@ -303,6 +303,11 @@ def load_embedding_model(
     return ModelOptions.of(locals()).load()
 
 
+def models_in_use() -> list[EmbeddingModel]:
+    """The models that somebody in this process holds."""
+    return list(_in_use.values())
+
+
 def given_or_loaded(model: object, arguments: Mapping[str, Any]) -> EmbeddingModel:
     """``model`` if it is one; if it is None, the one that ``arguments`` name, which is kept for the next call.
 

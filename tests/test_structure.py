@@ -14,7 +14,7 @@ import edgel3_onnx
 FLOORS = """
     exceptions version terminal _frontend _engine onnx_models
     edgel3_exceptions edgel3_warnings checks spec metadata atomic cpu
-    frontend audio
+    frontend audio labels
     export.convert
     store
     export
@@ -24,8 +24,9 @@ FLOORS = """
     streaming
     recordings outputs
     files
-    corpora
+    citing frames corpora
     core edgel3_onnx
+    sklearn hear mteb hoplite ray
     command
     cli
     __main__

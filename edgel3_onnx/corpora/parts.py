@@ -13,7 +13,7 @@ from edgel3_onnx.atomic import cannot_be_written
 from edgel3_onnx.corpora.place import ERRORS, Draft, Place
 from edgel3_onnx.embedding import Embeddings
 from edgel3_onnx.exceptions import EdgeL3Error
-from edgel3_onnx.outputs import dataset
+from edgel3_onnx.outputs import dataset, rows
 from edgel3_onnx.outputs.record import Metadata
 
 
@@ -67,14 +67,14 @@ class PartWriter:
         try:
             self._draft = self._place.draft()
             self._writer = parquet.ParquetWriter(
-                self._draft.path, dataset.schema(self._dim), compression="zstd", write_page_checksum=True
+                self._draft.path, rows.schema(self._dim), compression="zstd", write_page_checksum=True
             )
         except OSError as error:
             raise self._give_up(error) from error
 
     def add_rows(self, path: str, embeddings: Embeddings, metadata: Metadata) -> None:
         """Append windows of one recording. PartError if that fails."""
-        self._tables.append(dataset.table(path, embeddings, metadata))
+        self._tables.append(rows.table(path, embeddings, metadata))
         self._held += len(embeddings.embedding)
         if self._held >= group_rows(self._dim):
             self._write_group()

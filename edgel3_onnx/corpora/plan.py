@@ -20,8 +20,8 @@ from edgel3_onnx.atomic import cannot_be_written
 from edgel3_onnx.corpora.place import PLANS, Draft, Place
 from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.outputs.dataset import key as absolute
-from edgel3_onnx.outputs.dataset import path_text
 from edgel3_onnx.outputs.record import Metadata
+from edgel3_onnx.outputs.rows import path_text
 
 CHUNK_FILES = 64
 CHUNK_BYTES = 2**26  # 64 MiB: some minutes of work of one process

@@ -15,8 +15,9 @@ from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.files import EmbeddedFile, embed_files
 from edgel3_onnx.models import EmbeddingModel, ModelOptions
 from edgel3_onnx.outputs import record
-from edgel3_onnx.outputs.dataset import key, path_text
+from edgel3_onnx.outputs.dataset import key
 from edgel3_onnx.outputs.record import Metadata
+from edgel3_onnx.outputs.rows import path_text
 from edgel3_onnx.recordings.decode import ReadingOptions
 
 _CHANGED = "has changed since it was planned: its size or its time of change is another"

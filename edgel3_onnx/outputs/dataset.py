@@ -4,51 +4,16 @@ import fnmatch
 import json
 import os
 from collections.abc import Iterable
-from typing import Any
 
-import numpy as np
-
-from edgel3_onnx.embedding import Embeddings
 from edgel3_onnx.exceptions import EdgeL3Error
+from edgel3_onnx.outputs import rows
 from edgel3_onnx.outputs.arrays import reading
 from edgel3_onnx.outputs.record import MANNER, SOURCE, Metadata, first_difference
+from edgel3_onnx.outputs.rows import import_pyarrow, path_text
 
 MAGIC = b"PAR1"
 KEY = b"edgel3_onnx"  # of a part's metadata; its value is a JSON list, one record per recording
 FAILURES = b"edgel3_onnx.failures"  # and one per recording that its chunk has and that failed
-
-
-def schema(embedding_dim: int) -> Any:
-    """The columns of a dataset.
-
-    ``path`` string, ``timestamp`` float64 (seconds), ``start_sample`` int64 (at the model's rate), ``embedding``
-    fixed-size list of float32.
-    """
-    pyarrow = import_pyarrow()
-    return pyarrow.schema(
-        [
-            ("path", pyarrow.string()),
-            ("timestamp", pyarrow.float64()),
-            ("start_sample", pyarrow.int64()),
-            ("embedding", pyarrow.list_(pyarrow.float32(), embedding_dim)),
-        ]
-    )
-
-
-def table(path: str, embeddings: Embeddings, metadata: Metadata) -> Any:
-    """The rows of windows of one recording."""
-    pyarrow = import_pyarrow()
-    windows, dim = embeddings.embedding.shape
-    values = pyarrow.array(np.ascontiguousarray(embeddings.embedding).reshape(-1))
-    return pyarrow.table(
-        [
-            pyarrow.array([path_text(path)] * windows, pyarrow.string()),
-            pyarrow.array(embeddings.timestamps),
-            pyarrow.array(embeddings.start_sample),
-            pyarrow.FixedSizeListArray.from_arrays(values, dim),
-        ],
-        schema=schema(dim),
-    )
 
 
 def refuse_difference(folder: str, made: Metadata, wanted: Metadata) -> None:
@@ -77,9 +42,15 @@ class FinishedSources:
     def __init__(self, folder: str, parts: Iterable[str], wanted: Metadata) -> None:
         self._records: dict[str, Metadata] = {}
         for part in parts:
-            for record in read_sources(part):
+            sources = read_sources(part)
+            for record in sources:
                 refuse_difference(folder, record, wanted)
                 self._records[record["absolute_path"]] = record
+            if sources and (missing := _missing_columns(part)):
+                raise EdgeL3Error(
+                    f"{folder} was made by an earlier edgel3-onnx, whose rows have no {', '.join(missing)}: replace it "
+                    "by --overwrite, or name another directory"
+                )
 
     def look_up(self, path: str, wanted: Metadata) -> tuple[bool, str | None]:
         """Whether the rows of a recording are there, and why if that is an error."""
@@ -137,6 +108,15 @@ def read_sources(part: str) -> list[Metadata]:
     return sources
 
 
+def _missing_columns(part: str) -> list[str]:
+    """The columns of today's rows that a part does not have."""
+    from pyarrow import parquet
+
+    with reading(part) as file:
+        names = set(parquet.read_schema(file).names)
+    return [name for name in rows.schema(1).names if name not in names]
+
+
 def _is_record(source: object) -> bool:
     """Whether this is the record of a recording; those of the first release have no absolute path, and no graph."""
     if not isinstance(source, dict) or not isinstance(source.get("path"), str):
@@ -145,20 +125,6 @@ def _is_record(source: object) -> bool:
     return known and type(source.get("windows")) is int
 
 
-def path_text(path: str) -> str:
-    """``path`` as valid UTF-8: bytes of a name that are not become ``\\xNN``."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
 def key(path: str) -> str:
     """What a recording is known by, however its path was typed and from which directory."""
     return path_text(os.path.abspath(path))
-
-
-def import_pyarrow() -> Any:
-    """Raises EdgeL3Error if the extra ``[parquet]`` is not installed."""
-    try:
-        import pyarrow
-    except ModuleNotFoundError as error:
-        raise EdgeL3Error("parquet needs pyarrow: pip install 'edgel3-onnx[parquet]'") from error
-    return pyarrow

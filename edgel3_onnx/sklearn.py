@@ -1,0 +1,122 @@
+"""Embeddings as a step of a scikit-learn pipeline."""
+
+import os
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgel3_onnx.audio import check_sample_rate, warn
+from edgel3_onnx.checks import check_choice
+from edgel3_onnx.embedding import EmbeddingOptions, get_embedding
+from edgel3_onnx.exceptions import EdgeL3Error
+from edgel3_onnx.files import EmbeddedFile, embed_files
+from edgel3_onnx.models import EmbeddingModel, given_or_loaded
+
+try:
+    from sklearn.base import BaseEstimator, TransformerMixin
+    from sklearn.utils.validation import validate_data
+except ImportError as error:
+    raise ImportError("edgel3_onnx.sklearn needs scikit-learn: pip install 'edgel3-onnx[sklearn]'") from error
+
+
+class EdgeL3Transformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Turns each recording into one embedding, pooled over its windows.
+
+    It learns nothing: ``transform`` needs no ``fit``. ``X`` is a sequence of N paths, as
+    :func:`edgel3_onnx.process_file` takes them, or a list of N arrays (T,) or (T, C), or an array (N, T), of signals.
+
+    Parameters
+    ----------
+    model : EmbeddingModel or None
+        From :func:`edgel3_onnx.load_embedding_model`. None: micro, which comes with the package.
+    sample_rate : float or None
+        Of signals, in Hz. Files know their own.
+    pool : {"mean", "max", "mean+std"}
+        How the windows of a recording become one row; "mean+std" has twice as many columns.
+    center, hop_size, resampler
+        As of :func:`edgel3_onnx.get_embedding`.
+    """
+
+    def __init__(
+        self,
+        model: EmbeddingModel | None = None,
+        *,
+        sample_rate: float | None = None,
+        pool: str = "mean",
+        center: bool = True,
+        hop_size: float = 0.1,
+        resampler: str = "kaiser_best",
+    ) -> None:
+        self.model = model
+        self.sample_rate = sample_rate
+        self.pool = pool
+        self.center = center
+        self.hop_size = hop_size
+        self.resampler = resampler
+
+    def fit(self, X: Any, y: object = None) -> Self:
+        """Check the parameters and ``X``; nothing is decoded, and ``y`` is ignored. Errors as of :meth:`transform`."""
+        self._statistics()
+        EmbeddingOptions.of(vars(self))
+        self._recordings(X, reset=True)
+        return self
+
+    def transform(self, X: Any) -> NDArray[np.float32]:
+        """Embed recordings: float32 (N, D), or (N, 2 D) for "mean+std".
+
+        Raises
+        ------
+        EdgeL3Error
+            If a parameter is not allowed, or files cannot be embedded: all these are named.
+        ValueError
+            If ``X`` is no such collection.
+        """
+        options, statistics = EmbeddingOptions.of(vars(self)), self._statistics()
+        recordings, model = self._recordings(X, reset=False), self._model()
+        if isinstance(recordings[0], str):
+            embeddings = _embed_paths(model, recordings, options)
+        else:
+            cut = {name: getattr(options, name) for name in ("center", "hop_size", "resampler")}
+            embeddings = get_embedding(recordings, check_sample_rate(self.sample_rate), model, verbose=0, **cut)[0]
+        windows = (each.astype(np.float64) for each in embeddings)
+        rows = [np.concatenate([getattr(each, name)(axis=0) for name in statistics]) for each in windows]
+        return np.asarray(rows, np.float32)
+
+    def get_feature_names_out(self, input_features: object = None) -> NDArray[np.object_]:
+        """Names of the columns, "mean_0" to "mean_63" and the like; ``input_features`` is ignored."""
+        size = self._model().embedding_dim
+        return np.array([f"{name}_{k}" for name in self._statistics() for k in range(size)], object)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = False
+        tags.input_tags.string = True
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+    def _model(self) -> EmbeddingModel:
+        return given_or_loaded(self.model, {"model_type": "micro"})
+
+    def _statistics(self) -> list[str]:
+        return check_choice("pool", self.pool, ("mean", "max", "mean+std")).split("+")
+
+    def _recordings(self, X: Any, reset: bool) -> list[Any]:
+        """Paths as str, or arrays."""
+        several = isinstance(X, list | tuple)
+        items = X if several else np.ravel(X) if hasattr(X, "ndim") else ()
+        if len(items) and all(isinstance(item, str | os.PathLike) for item in items):
+            return [os.fspath(item) for item in items]
+        if several and X and all(isinstance(item, np.ndarray) for item in X):
+            return list(X)
+        return list(validate_data(self, X, reset=reset))
+
+
+def _embed_paths(model: EmbeddingModel, paths: list[str], options: EmbeddingOptions) -> list[NDArray[np.float32]]:
+    files = list(embed_files(model, map(EmbeddedFile, paths), options))
+    for file in files:
+        for warning in file.warnings:
+            warn(f"{file.path}: {warning}")
+    if failed := [f"{file.path}: {file.error}" for file in files if file.error is not None]:
+        raise EdgeL3Error("\n  ".join([f"{len(failed)} of {len(files)} files failed:", *failed]))
+    return [file.embeddings.embedding for file in files if file.embeddings is not None]
