@@ -32,6 +32,7 @@ from edgel3_onnx.outputs.arrays import FORMATS
 from edgel3_onnx.outputs.inspect import read_metadata
 from edgel3_onnx.recordings.decode import ReadingOptions
 from edgel3_onnx.recordings.linear import PCM_FORMATS, Linear
+from edgel3_onnx.recordings.location import absolute
 from edgel3_onnx.terminal import usable_streams
 
 __all__ = ["get_file_list", "main", "parse_args", "positive_float", "positive_int", "run"]
@@ -174,7 +175,7 @@ def run(
     if format == "parquet":
         left_out = LeftOut()
         found = find(listing, left_out, recursive=recursive, headerless=reading.raw is not None)
-        place = os.path.abspath(output_dir or "") if engine == "ray" else os.fspath(output_dir or "")
+        place = absolute(os.fspath(output_dir or "")) if engine == "ray" else os.fspath(output_dir or "")
         corpus = Work(place, model_options, embedding_options, reading)
         running = Running(
             jobs,

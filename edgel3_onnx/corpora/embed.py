@@ -19,6 +19,7 @@ from edgel3_onnx.embedding import EmbeddingOptions
 from edgel3_onnx.exceptions import EdgeL3ArgumentError
 from edgel3_onnx.models import EmbeddingModel, given_or_loaded
 from edgel3_onnx.recordings.decode import ReadingOptions
+from edgel3_onnx.recordings.location import absolute
 
 
 def embed_corpus(
@@ -116,7 +117,7 @@ def embed_corpus(
     if cpus_per_worker is not None:
         settings = replace(settings, num_threads=check_count("cpus_per_worker", cpus_per_worker))
     corpus = Work(
-        os.path.abspath(os.fspath(output)),
+        absolute(os.fspath(output)),
         settings,
         options if isinstance(options, EmbeddingOptions) else EmbeddingOptions.of(options or {}),
         ReadingOptions(check_flag("strict", strict)),

@@ -1,10 +1,13 @@
 """What a run works on: files that are named, and those found in directories, one after another."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 from edgel3_onnx.exceptions import EdgeL3Error
+from edgel3_onnx.recordings import location
 from edgel3_onnx.recordings.decode import AV_SUFFIXES, HEADERLESS_SUFFIXES, SNDFILE_SUFFIXES
 from edgel3_onnx.recordings.pyav import has_av
 from edgel3_onnx.terminal import SHOWN, some
@@ -20,6 +23,7 @@ class Input:
     path: str
     sub_folder: str = ""  # below the directory that it was found in
     problem: str | None = None  # why it cannot even be tried
+    state: tuple[int, int] | None = None  # as of location.state, where listing it said that
 
 
 class _Tally:
@@ -62,29 +66,92 @@ def find(
 
     Parameters
     ----------
-    inputs : paths of files and directories
-        Of a directory, the files with a suffix of audio are taken. Symbolic links to directories are followed only
-        where they are inputs themselves.
+    inputs : paths or URIs of files, directories and tar archives
+        Of a directory or an archive, the files with a suffix of audio are taken. Symbolic links to directories are
+        followed only where they are inputs themselves.
     recursive : bool
         Take sub-folders too, but those whose names begin with a dot.
     headerless : bool
         Take files with a suffix of raw PCM too.
     """
+    suffixes = SNDFILE_SUFFIXES | (AV_SUFFIXES if has_av() else set()) | (HEADERLESS_SUFFIXES if headerless else set())
     for item in (os.fspath(each) for each in inputs):
-        if not os.path.isdir(item):
+        found = _below(item, recursive, suffixes, left_out)
+        if found is None:
             yield Input(item)
             continue
         is_empty = True
-        for found in _walk(item, recursive, headerless, left_out):
+        for each in found:
             is_empty = False
-            yield found
+            yield each
         if is_empty:
             yield Input(item, problem=NO_RECORDINGS + ("" if recursive else " (sub-folders need --recursive)"))
 
 
-def _walk(folder: str, recursive: bool, headerless: bool, left_out: LeftOut) -> Iterator[Input]:
+def _below(item: str, recursive: bool, suffixes: Set[str], left_out: LeftOut) -> Iterator[Input] | None:
+    """What an input stands for; None for a file."""
+    if item.lower().endswith(".tar"):
+        return _in_archive(item, suffixes, left_out)
+    if location.is_uri(item):
+        return _in_store(item, recursive, suffixes, left_out)
+    return _walk(item, recursive, suffixes, left_out) if os.path.isdir(item) else None
+
+
+def _in_archive(archive: str, suffixes: Set[str], left_out: LeftOut) -> Iterator[Input]:
+    """The recordings in a tar archive, such as a shard of WebDataset."""
+    try:
+        for name, member in location.members(archive):
+            if os.path.splitext(name)[1].lower() in suffixes:
+                yield Input(member)
+    except EdgeL3Error as error:
+        yield Input(archive, problem=str(error))
+
+
+def _in_store(uri: str, recursive: bool, suffixes: Set[str], left_out: LeftOut) -> Iterator[Input] | None:
+    """The files below a URI, folder by folder; None if it is a file."""
+    from pyarrow import fs
+
+    try:
+        store, root = location.resolve(uri)
+        kind = location.persistent(lambda: store.get_file_info(root)).type
+    except (OSError, EdgeL3Error) as error:
+        return iter([Input(uri, problem=f"cannot be read ({getattr(error, 'strerror', None) or error})")])
+    return (
+        _list_store(store, root, uri.rstrip("/"), recursive, suffixes, left_out)
+        if kind is fs.FileType.Directory
+        else None
+    )
+
+
+def _list_store(
+    store: Any, root: str, uri: str, recursive: bool, suffixes: Set[str], left_out: LeftOut
+) -> Iterator[Input]:
+    from pyarrow import fs
+
+    waiting = [root.rstrip("/")]
+    while waiting:
+        here = waiting.pop()
+        sub_folder = here[len(root.rstrip("/")) :].strip("/")
+        try:
+            listing = location.persistent(partial(store.get_file_info, fs.FileSelector(here)))
+        except OSError as error:
+            yield Input(f"{uri}/{sub_folder}", sub_folder, f"cannot be listed ({error.strerror or error})")
+            continue
+        below = []
+        for info in sorted(listing, key=lambda info: info.base_name):
+            path = "/".join(filter(None, [uri, sub_folder, info.base_name]))
+            if info.type is fs.FileType.Directory:
+                if recursive and not info.base_name.startswith((".", "_")):
+                    below.append(info.path)
+            elif os.path.splitext(info.base_name)[1].lower() in suffixes:
+                yield Input(path, sub_folder, state=(info.size, info.mtime_ns or 0))
+            elif info.base_name and os.path.splitext(info.base_name)[1] not in _OURS:
+                left_out.unknown.add(path)
+        waiting += reversed(below)
+
+
+def _walk(folder: str, recursive: bool, suffixes: Set[str], left_out: LeftOut) -> Iterator[Input]:
     """The files to try in ``folder``, sorted."""
-    suffixes = SNDFILE_SUFFIXES | (AV_SUFFIXES if has_av() else set()) | (HEADERLESS_SUFFIXES if headerless else set())
     waiting = [""]
     while waiting:
         sub_folder = waiting.pop()

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from edgel3_onnx.outputs.dataset import key
 from edgel3_onnx.recordings.findings import Findings
+from edgel3_onnx.recordings.location import shown
 
 
 @dataclass
@@ -40,7 +41,7 @@ class Record:
         output: str | None = None,
         warnings: list[str] | None = None,
     ) -> "Record":
-        return cls(path, key(path), output, status, reason, warnings=warnings or [])
+        return cls(shown(path), key(path), output, status, reason, warnings=warnings or [])
 
     def add(self, findings: Findings) -> None:
         """Take over what decoding found out."""

@@ -15,6 +15,7 @@ from edgel3_onnx.corpora.worker import Result
 from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.outputs import dataset
 from edgel3_onnx.outputs.record import MANNER, Metadata
+from edgel3_onnx.recordings import location
 from edgel3_onnx.terminal import display
 
 _BATCH = 2**14  # inputs that are looked up at once
@@ -232,7 +233,7 @@ class CorpusRun:
 def source_of(entry: Entry) -> Metadata:
     """What records of outputs say about a file."""
     return {
-        "source": os.path.basename(entry.path),
+        "source": os.path.basename(location.shown(entry.path)),
         "source_bytes": entry.size,
         "source_mtime_ns": entry.modified,
     }
@@ -241,10 +242,11 @@ def source_of(entry: Entry) -> Metadata:
 def _entry(item: Input, key: bytes) -> Entry | str:
     """The file as it is now, or why that cannot be told."""
     try:
-        status = os.stat(item.path)
+        return Entry(item.path, key, *(item.state or location.state(item.path)))
     except OSError as error:
         return f"cannot be read ({error.strerror or error})"
-    return Entry(item.path, key, status.st_size, status.st_mtime_ns)
+    except EdgeL3Error as error:
+        return str(error)
 
 
 def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -1,6 +1,5 @@
 """The one worker of all engines: it embeds the files of a chunk and saves them as a part."""
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -18,6 +17,7 @@ from edgel3_onnx.outputs import record
 from edgel3_onnx.outputs.dataset import key
 from edgel3_onnx.outputs.record import Metadata
 from edgel3_onnx.outputs.rows import path_text
+from edgel3_onnx.recordings import location
 from edgel3_onnx.recordings.decode import ReadingOptions
 
 _CHANGED = "has changed since it was planned: its size or its time of change is another"
@@ -84,7 +84,7 @@ class Worker:
         with attempt(self._place, chunk.id) as deaths:
             excluded: dict[Entry, tuple[str, bool]] = {}
             if deaths >= work.max_attempts:
-                paths = {os.path.join(chunk.folder, entry.path): entry for entry in chunk.entries}
+                paths = {location.joined(chunk.folder, entry.path): entry for entry in chunk.entries}
                 found = killers(list(paths), work.model, work.embedding, work.reading)
                 excluded = {paths[path]: (how, True) for path, how in found.items()}
             while True:
@@ -99,7 +99,7 @@ class Worker:
         """Embed and save a chunk without the files of ``excluded``, for which it says why, and whether they kill."""
         options, reading = self._work.embedding, self._work.reading
         writer = PartWriter(self._place, chunk.id, self._model.embedding_dim)
-        files = {EmbeddedFile(os.path.join(chunk.folder, entry.path)): entry for entry in chunk.entries}
+        files = {EmbeddedFile(location.joined(chunk.folder, entry.path)): entry for entry in chunk.entries}
         metadata: dict[EmbeddedFile, Metadata] = {}
         records, failures = [], []
 
@@ -111,7 +111,7 @@ class Worker:
                 yield file
 
         def save(file: EmbeddedFile, rows: Embeddings) -> None:
-            writer.add_rows(files[file].path, rows, {**metadata[file], **file.metadata()})
+            writer.add_rows(location.shown(files[file].path), rows, {**metadata[file], **file.metadata()})
             on_progress(0.0)
 
         try:
@@ -136,8 +136,8 @@ class Worker:
                     continue
                 assert file.embeddings is not None
                 known |= file.metadata()
-                writer.add_rows(entry.path, file.embeddings, known)
-                names = {"path": path_text(entry.path), "absolute_path": key(file.path)}
+                writer.add_rows(location.shown(entry.path), file.embeddings, known)
+                names = {"path": path_text(location.shown(entry.path)), "absolute_path": key(file.path)}
                 writer.add_source({**known, **names, "windows": file.windows})
                 done = _record(chunk, entry, "done", None, file.warnings)
                 done.windows, done.seconds = file.windows, file.seconds
@@ -172,13 +172,13 @@ def _difference(entry: Entry, metadata: Metadata) -> str | None:
 
 
 def _record(chunk: Chunk, entry: Entry, status: str, reason: str | None, warnings: list[str] | None = None) -> Record:
-    absolute = key(os.path.join(chunk.folder, entry.path))
-    return Record(entry.path, absolute, None, status, reason, warnings=warnings or [])
+    absolute = key(location.joined(chunk.folder, entry.path))
+    return Record(location.shown(entry.path), absolute, None, status, reason, warnings=warnings or [])
 
 
 def _failure(file: EmbeddedFile, entry: Entry, excluded: dict[Entry, tuple[str, bool]]) -> Metadata:
     return {
-        "path": path_text(entry.path),
+        "path": path_text(location.shown(entry.path)),
         "absolute_path": key(file.path),
         "key": entry.key.hex(),
         "reason": file.error,

@@ -10,6 +10,7 @@ from edgel3_onnx.outputs import rows
 from edgel3_onnx.outputs.arrays import reading
 from edgel3_onnx.outputs.record import MANNER, SOURCE, Metadata, first_difference
 from edgel3_onnx.outputs.rows import import_pyarrow, path_text
+from edgel3_onnx.recordings import location
 
 MAGIC = b"PAR1"
 KEY = b"edgel3_onnx"  # of a part's metadata; its value is a JSON list, one record per recording
@@ -127,4 +128,4 @@ def _is_record(source: object) -> bool:
 
 def key(path: str) -> str:
     """What a recording is known by, however its path was typed and from which directory."""
-    return path_text(os.path.abspath(path))
+    return path_text(location.absolute(location.shown(path)))

@@ -8,7 +8,7 @@ from typing import Any
 
 from edgel3_onnx.embedding import EmbeddingOptions
 from edgel3_onnx.models import EmbeddingModel
-from edgel3_onnx.recordings import decode
+from edgel3_onnx.recordings import decode, location
 from edgel3_onnx.version import __version__
 
 Metadata = dict[str, Any]
@@ -43,13 +43,13 @@ def source(path: str) -> Metadata:
 
     Where these cannot be had, they are None: opening the file will fail and say why, or nothing may be saved.
     """
+    size: int | None
+    modified: int | None
     try:
-        status = os.stat(path)
+        size, modified = location.state(path)
     except OSError:
         size = modified = None
-    else:
-        size, modified = status.st_size, status.st_mtime_ns
-    return {"source": os.path.basename(path), "source_bytes": size, "source_mtime_ns": modified}
+    return {"source": os.path.basename(location.shown(path)), "source_bytes": size, "source_mtime_ns": modified}
 
 
 def has_source(metadata: Metadata) -> bool:
