@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing, nullcontext
+from dataclasses import replace
 from inspect import signature
 from itertools import chain
 
@@ -28,8 +29,11 @@ from edgel3_onnx.embedding import EmbeddingOptions
 from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error, WeightsUnavailableError
 from edgel3_onnx.files import get_output_path
 from edgel3_onnx.models import ModelOptions
-from edgel3_onnx.outputs.arrays import FORMATS
+from edgel3_onnx.outputs.arrays import FORMATS, WRITERS
 from edgel3_onnx.outputs.inspect import read_metadata
+from edgel3_onnx.outputs.table import FORMATS as TABLE_FORMATS
+from edgel3_onnx.outputs.table import write_table
+from edgel3_onnx.recordings.clock import ClockOptions
 from edgel3_onnx.recordings.decode import ReadingOptions
 from edgel3_onnx.recordings.linear import PCM_FORMATS, Linear
 from edgel3_onnx.recordings.location import absolute
@@ -101,6 +105,8 @@ def run(
     workers: int | tuple[int, int] | None = None,
     plan: str | os.PathLike[str] | None = None,
     shard: tuple[int, int] | None = None,
+    time_pattern: str | None = None,
+    time_zone: str | None = None,
 ) -> Summary:
     """Embed many files; a bad one is reported on standard error and does not keep the others from being done.
 
@@ -116,8 +122,9 @@ def run(
         As of :func:`edgel3_onnx.get_embedding`.
     verbose : bool
         Show a progress bar, where standard error is a terminal, and warnings.
-    format : {"npz", "npy", "parquet"}
-        "parquet" writes one dataset, ``output_dir``.
+    format : {"npz", "npy", "parquet", "csv", "csv.gz"}
+        "parquet" writes one dataset, ``output_dir``; "csv" and "csv.gz" do so too, and when all is done one table
+        beside it, ``<output_dir>.csv`` or ``<output_dir>.csv.gz``.
     recursive : bool
         Take sub-folders of input directories too.
     jobs : int
@@ -139,6 +146,8 @@ def run(
         A file whose lines are inputs too.
     engine, address, workers, plan, shard
         Of a dataset, as of :func:`edgel3_onnx.embed_corpus`. Processes of this machine are ``jobs``.
+    time_pattern, time_zone
+        As of :func:`edgel3_onnx.process_file`.
 
     Returns
     -------
@@ -162,10 +171,13 @@ def run(
     if existing is not None:
         check_choice("existing", existing, ("replace", "skip"))
     check_choice("engine", engine, ("local", "ray"))
-    if format == "parquet" and output_dir is None:
-        raise EdgeL3ArgumentError("format parquet makes one dataset of all inputs: name its directory with --output")
+    if format not in WRITERS and output_dir is None:
+        raise EdgeL3ArgumentError(f"format {format} makes one dataset of all inputs: name its directory with --output")
+    table = format if format in TABLE_FORMATS else None
+    format = "parquet" if table else format
     quiet = not check_flag("verbose", verbose)
-    reading = _reading_options(strict, rate, pcm)
+    clock = ClockOptions.of(time_pattern, time_zone)
+    reading = replace(_reading_options(strict, rate, pcm), clock=clock)
     paths = _paths(inputs)
     alone = len(paths) == 1 and not os.path.isdir(paths[0]) and inputs_from is None
     listing = paths if inputs_from is None else chain(paths, listed(inputs_from))
@@ -175,7 +187,8 @@ def run(
     if format == "parquet":
         left_out = LeftOut()
         found = find(listing, left_out, recursive=recursive, headerless=reading.raw is not None)
-        place = absolute(os.fspath(output_dir or "")) if engine == "ray" else os.fspath(output_dir or "")
+        place = os.fspath(output_dir or "")
+        place = absolute(place) if engine == "ray" else place
         corpus = Work(place, model_options, embedding_options, reading)
         running = Running(
             jobs,
@@ -205,6 +218,8 @@ def run(
             count += 1
             empty += (each.reason or "").startswith(NO_RECORDINGS)
             reporter.add(each)
+    if table is not None and not dry_run and plan is None:
+        write_table(place, table)
     if empty == count and (count or not has_inputs):
         print(f"Edgel3: No WAV files found in {inputs}. Aborting.")  # what programs around edgel3 look for
         sys.exit(EXIT_NO_RECORDINGS)

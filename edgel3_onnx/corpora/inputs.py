@@ -13,7 +13,7 @@ from edgel3_onnx.recordings.pyav import has_av
 from edgel3_onnx.terminal import SHOWN, some
 
 NO_RECORDINGS = "has no recordings"  # how the problem of an empty directory begins
-_OURS = frozenset((".npz", ".npy", ".parquet", ".jsonl"))  # what a run writes
+_OURS = frozenset((".npz", ".npy", ".parquet", ".csv", ".gz", ".jsonl"))  # what a run writes
 
 
 @dataclass(frozen=True)
