@@ -13,7 +13,7 @@ from edgel3_onnx.corpora.records import Record
 from edgel3_onnx.corpora.replacing import recover, replaceable, roll_back, roll_forward
 from edgel3_onnx.corpora.worker import Result
 from edgel3_onnx.exceptions import EdgeL3Error
-from edgel3_onnx.outputs import dataset
+from edgel3_onnx.outputs import dataset, rows
 from edgel3_onnx.outputs.record import MANNER, Metadata
 from edgel3_onnx.recordings import location
 from edgel3_onnx.terminal import display
@@ -77,7 +77,7 @@ class CorpusRun:
         Record
             Of each input that needs no work; when dry, of all.
         """
-        recipe = {name: common[name] for name in (*MANNER, "raw")}
+        recipe = _recipe(common)
         finished = self._check_recipe(recipe)
         folder, name = os.path.split(path or "")
         writer = (
@@ -119,7 +119,7 @@ class CorpusRun:
         assert self._ledger is not None
         folder, name = os.path.split(path)
         plan = PlanFile(Folder(folder), name)
-        recipe = {name: common[name] for name in (*MANNER, "raw")}
+        recipe = _recipe(common)
         self._check_recipe(recipe)
         dataset.refuse_difference(path, plan.recipe, recipe)
         if plan.own_name not in self._place.names(PLANS):
@@ -179,6 +179,11 @@ class CorpusRun:
         root = self._place.shown("")
         for plan in self._ledger.plans:
             dataset.refuse_difference(root, plan.recipe, recipe)
+            if plan.recipe["columns"] != recipe["columns"]:
+                raise EdgeL3Error(
+                    f"{root} was made by another edgel3-onnx, whose rows have other columns: replace it by --overwrite, "
+                    "or name another directory"
+                )
         strangers = [self._place.shown(part) for part in self._ledger.strangers]
         return dataset.FinishedSources(root, strangers, recipe) if strangers else None
 
@@ -228,6 +233,11 @@ class CorpusRun:
             if skip:
                 return Record.of(entry.path, "skipped")
         return entry
+
+
+def _recipe(common: Metadata) -> Metadata:
+    """What the rows of a dataset have in common."""
+    return {**{name: common[name] for name in (*MANNER, "raw")}, "columns": rows.schema(1).names}
 
 
 def source_of(entry: Entry) -> Metadata:
