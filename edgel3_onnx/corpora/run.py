@@ -181,8 +181,8 @@ class CorpusRun:
             dataset.refuse_difference(root, plan.recipe, recipe)
             if plan.recipe["columns"] != recipe["columns"]:
                 raise EdgeL3Error(
-                    f"{root} was made by another edgel3-onnx, whose rows have other columns: replace it by --overwrite, "
-                    "or name another directory"
+                    f"{root} was made by another edgel3-onnx, whose rows have other columns: replace it by "
+                    "--overwrite, or name another directory"
                 )
         strangers = [self._place.shown(part) for part in self._ledger.strangers]
         return dataset.FinishedSources(root, strangers, recipe) if strangers else None
