@@ -157,11 +157,12 @@ def corpus(tmp_path_factory, micro):
     return folder
 
 
-@pytest.mark.parametrize("share", [0.0, 0.05])
+@pytest.mark.parametrize("share", [0.0, 0.02])
 def test_a_corpus_in_a_store_is_the_same_as_on_disk(s3, corpus, micro, share):
     s3(0)
-    for path in sorted((corpus / "in").rglob("*.*")):
-        put(urllib.request.quote(f"in/{path.relative_to(corpus / 'in')}"), path.read_bytes())
+    if share == 0:
+        for path in sorted((corpus / "in").rglob("*.*")):
+            put(urllib.request.quote(f"in/{path.relative_to(corpus / 'in')}"), path.read_bytes())
     counts = s3(share)
     out = f"s3://corpus/out{share}"
     summary = embed_corpus("s3://corpus/in", out, model=micro, existing="skip", chunk_files=20)
@@ -218,7 +219,7 @@ def test_a_large_object_is_read_in_blocks(s3, tmp_path, monkeypatch):
 
 def test_members_of_archives_are_recordings(corpus, tmp_path, micro):
     """Shards of WebDataset; names may be long, and other members lie between."""
-    paths = sorted((corpus / "in").rglob("*.*"))[:40]
+    paths = [corpus / "in" / "0" / "bad.wav", *sorted((corpus / "in" / "1").iterdir())[:39]]
     for shard in range(2):
         with tarfile.open(tmp_path / f"{shard}.tar", "w") as tar:
             for k, path in enumerate(paths[shard::2]):
