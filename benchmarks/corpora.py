@@ -1,7 +1,7 @@
 """What a corpus costs: its plan and its resume for ten million files, the local engine, Ray's, the memory of a worker.
 
 python benchmarks/corpora.py plan [FILES]            a plan of FILES names, and a resume of it: seconds, peak memory
-python benchmarks/corpora.py jobs OTHER_PYTHON       parquet by --jobs 2 here and by another release's, interleaved
+python benchmarks/corpora.py jobs PYTHON [short|long] parquet by --jobs 2 here and by another release's, interleaved
 python benchmarks/corpora.py ray                     CPU seconds of Ray's engine against --jobs 2
 python benchmarks/corpora.py memory [HOURS]          peak memory of a worker: one minute against HOURS
 """
@@ -101,10 +101,12 @@ def timed(python: str, arguments: list[str]) -> tuple[float, float]:
     return time.perf_counter() - start, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def jobs(other: str, rounds: int = 3) -> None:
+def jobs(other: str, length: str = "", rounds: int = 3) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for kind, count, seconds in (("500 files of 1 s", 500, 1), ("3 files of 600 s", 3, 600)):
+        for kind, count, seconds in (("short: 500 files of 1 s", 500, 1), ("long: 3 files of 600 s", 3, 600)):
+            if length and not kind.startswith(length):
+                continue
             inputs = folder / kind
             inputs.mkdir()
             for k in range(count):
@@ -181,7 +183,7 @@ if __name__ == "__main__":
     if what == "plan":
         plan(int(rest[0]) if rest else 10_000_000)
     elif what == "jobs" and rest:
-        jobs(rest[0])
+        jobs(*rest[:2])
     elif what == "ray":
         ray()
     elif what == "memory":

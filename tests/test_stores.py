@@ -157,7 +157,7 @@ def corpus(tmp_path_factory, micro):
     return folder
 
 
-@pytest.mark.parametrize("share", [0.0, 0.02])
+@pytest.mark.parametrize("share", [0.0, 0.04])
 def test_a_corpus_in_a_store_is_the_same_as_on_disk(s3, corpus, micro, share):
     s3(0)
     if share == 0:
@@ -208,11 +208,11 @@ def test_a_large_object_is_read_in_blocks(s3, tmp_path, monkeypatch):
     put("large", data)
     with location.open_binary("s3://corpus/large") as file:
         raw = file.raw
-        assert file.read(10) == data[:10] and len(raw._blocks) == 1
+        assert file.read(10) == data[:10] and len(raw._object._blocks) == 1
         file.seek(4_999_990)
         assert file.read() == data[-10:] and file.read() == b""
         file.seek(0)
-        assert file.read() == data and len(raw._blocks) <= 4
+        assert file.read() == data and len(raw._object._blocks) <= 4
         with pytest.raises(OSError, match="Invalid argument"):
             raw.seek(-1)
 
@@ -231,7 +231,7 @@ def test_members_of_archives_are_recordings(corpus, tmp_path, micro):
     embed_corpus(paths, tmp_path / "whole", model=micro)
     assert_same_rows(table((tmp_path / "set").glob("part-*")), table((tmp_path / "whole").glob("part-*")))
     assert embed_corpus(shards, tmp_path / "set", model=micro, existing="skip").skipped == 39
-    (part,) = (tmp_path / "set").glob("part-*")
+    part = next(part for part in (tmp_path / "set").glob("part-*") if read_metadata(part)["sources"])
     assert read_metadata(part)["sources"][0]["path"].startswith(f"{tmp_path}/0.tar/")
     (tmp_path / "cut.tar").write_bytes((tmp_path / "0.tar").read_bytes()[:300])
     assert embed_corpus(tmp_path / "cut.tar", tmp_path / "other", model=micro).failed == 1

@@ -74,40 +74,51 @@ def work_in_processes(units: Iterable[Unit], crew: Crew[Unit, Result], count: in
     EdgeL3Error
         If the processes cannot load the model, or die without any file's doing.
     """
-    run = _Run(units, crew, count)
-    try:
-        run.start()  # the others when it has loaded, so that a graph is made once
-        while run.workers:
-            for connection in wait([worker.connection for worker in run.workers]):
-                worker = next(worker for worker in run.workers if worker.connection is connection)
-                try:
-                    kind, value = worker.connection.recv()
-                except (EOFError, OSError):
-                    yield from run.bury(worker)
-                    run.fill()
-                    continue
-                if kind == "result":
-                    worker.working.pop(value.key, None)
-                    worker.unsaved.pop(value.key, None)
-                    yield value
-                else:
-                    run.answer(worker, kind, value)
-    finally:
-        _stop(run.workers)
+    with Pool(crew, count) as pool:
+        yield from pool.work(units)
 
 
-class _Run:
-    """Who works on what."""
+class Pool:
+    """The processes, and who works on what; the first is started at once, and has its model when there is work.
 
-    def __init__(self, units: Iterable[Any], crew: Crew[Any, Any], count: int) -> None:
+    The others start when it has loaded, so that a graph is made once.
+    """
+
+    def __init__(self, crew: Crew[Any, Any], count: int) -> None:
         self.workers: list[_Worker] = []
-        self._units = iter(units)
+        self._units: Iterator[Any] = iter(())
         self._waiting: deque[Any] = deque()  # read, and not handed out
         self._suspects: deque[Any] = deque()  # that a process died over
         self._deaths: Counter[str] = Counter()  # by key
         self._idle_deaths = 0
         self._crew = crew
         self._count = count
+
+    def __enter__(self) -> "Pool":
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        _stop(self.workers)
+
+    def work(self, units: Iterable[Any]) -> Iterator[Any]:
+        """As of :func:`work_in_processes`."""
+        self._units = iter(units)
+        while self.workers:
+            for connection in wait([worker.connection for worker in self.workers]):
+                worker = next(worker for worker in self.workers if worker.connection is connection)
+                try:
+                    kind, value = worker.connection.recv()
+                except (EOFError, OSError):
+                    yield from self.bury(worker)
+                    self.fill()
+                    continue
+                if kind == "result":
+                    worker.working.pop(value.key, None)
+                    worker.unsaved.pop(value.key, None)
+                    yield value
+                else:
+                    self.answer(worker, kind, value)
 
     def start(self) -> None:
         suspect = self._suspects.popleft() if self._suspects else None

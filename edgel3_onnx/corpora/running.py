@@ -8,11 +8,12 @@ from edgel3_onnx.corpora.inputs import Input
 from edgel3_onnx.corpora.local import in_this_process
 from edgel3_onnx.corpora.place import open_place
 from edgel3_onnx.corpora.plan import CHUNK_BYTES, CHUNK_FILES, Chunk, Cutter
-from edgel3_onnx.corpora.pool import work_in_processes
+from edgel3_onnx.corpora.pool import Pool
 from edgel3_onnx.corpora.ray_engine import Cluster, on_ray
 from edgel3_onnx.corpora.records import Record
 from edgel3_onnx.corpora.run import CorpusRun
 from edgel3_onnx.corpora.worker import Result, Work
+from edgel3_onnx.models import EmbeddingModel
 from edgel3_onnx.outputs import record
 
 
@@ -80,27 +81,43 @@ def _embed(
 ) -> Generator[Record, None, None]:
     is_here = running.cluster is None and running.workers == 1
     run = CorpusRun(open_place(work.dataset), running.existing)
-    # Providers do not count in what a plan says, and this process need not have the workers'.
-    model = (work.model if is_here else replace(work.model, provider="cpu")).load()
-    common = {**record.manner(model, work.embedding), **work.reading.wanted()}
-    if inputs is None:
-        assert running.plan is not None
-        planned = run.adopt(running.plan, common, running.shard)
-    else:
-        dry = running.dry_run or running.plan is not None
-        cutter = Cutter(running.shares, running.chunk_files, running.chunk_bytes)
-        planned = run.plan(inputs, common, cutter, dry=dry, path=running.plan)
+    work.model.graph()  # made here once, or refused before anything is started
+    model = work.model.load() if is_here else None
+    is_dry = running.dry_run or (running.plan is not None and inputs is not None)
 
     def engine(chunks: Iterable[Chunk]) -> Iterator[Result]:
-        if is_here:
+        if model is not None:
             return in_this_process(chunks, work, model, running.show_progress)
-        if running.cluster is None:
-            return work_in_processes(chunks, work, running.workers)
-        return on_ray(chunks, work, running.cluster)
+        if running.cluster is not None:
+            return on_ray(chunks, work, running.cluster)
+        return pool.work(chunks)
 
     def records() -> Generator[Record, None, None]:
-        yield from planned
+        yield from _planned(run, inputs, work, running, model)
         on_total(run.total)
         yield from run.work(engine)
 
-    return records()
+    if is_here or is_dry or running.cluster is not None:
+        return records()
+    pool = Pool(work, running.workers)
+
+    def pooled() -> Generator[Record, None, None]:
+        with pool:  # whose first process loads its model meanwhile
+            yield from records()
+
+    return pooled()
+
+
+def _planned(
+    run: CorpusRun, inputs: Iterable[Input] | None, work: Work, running: Running, model: EmbeddingModel | None
+) -> Iterator[Record]:
+    # Providers do not count in what a plan says, and this process need not have the workers'.
+    model = model or replace(work.model, provider="cpu").load()
+    common = {**record.manner(model, work.embedding), **work.reading.wanted()}
+    if inputs is None:
+        assert running.plan is not None
+        yield from run.adopt(running.plan, common, running.shard)
+        return
+    cutter = Cutter(running.shares, running.chunk_files, running.chunk_bytes)
+    dry = running.dry_run or running.plan is not None
+    yield from run.plan(inputs, common, cutter, dry=dry, path=running.plan)

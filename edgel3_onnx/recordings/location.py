@@ -8,6 +8,7 @@ import io
 import os
 import re
 import tarfile
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -20,6 +21,8 @@ _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://([^/]*)/?(.*)", re.DOTALL)  # of
 _MEMBER = re.compile(r"(.*)::(\d+)\+(\d+)::(.*)", re.DOTALL)
 _BLOCK = 2**21  # bytes read from a store at a time
 _BLOCKS = 4  # of them held
+_RECENT = 2  # objects whose blocks are held
+_FRESH = 20.0  # seconds for which they are taken to be as they were
 _TRIES, _PAUSE = 5, 0.2  # at a store, and seconds before the second try, twice as many before the next
 T = TypeVar("T")
 
@@ -56,13 +59,8 @@ def state(location: str) -> tuple[int, int]:
     if not is_uri(location):
         status = os.stat(location)
         return status.st_size, status.st_mtime_ns
-    from pyarrow import fs
-
-    filesystem, path = resolve(location)
-    info = persistent(lambda: filesystem.get_file_info(path))
-    if info.type is not fs.FileType.File:
-        raise FileNotFoundError(2, os.strerror(2), location)
-    return info.size, info.mtime_ns or 0
+    found = _object(location)
+    return found.size, found.modified
 
 
 def open_binary(location: str) -> BinaryIO:
@@ -70,7 +68,7 @@ def open_binary(location: str) -> BinaryIO:
     if match := _MEMBER.fullmatch(location):
         return _buffered(_Slice(open_binary(match[1]), int(match[2]), int(match[3])), location)
     if is_uri(location):
-        return _buffered(_Remote(*resolve(location)), location)
+        return _buffered(_Remote(_object(location)), location)
     return open(location, "rb")
 
 
@@ -177,40 +175,71 @@ class _Slice(_Positioned):
         super().close()
 
 
-class _Remote(_Positioned):
-    """An object of a store, in large blocks; what fails is tried again."""
+class _Object:
+    """An object of a store, read in large blocks; what fails is tried again. OSError if it is not there."""
 
-    def __init__(self, filesystem: Any, path: str) -> None:
-        self._open = lambda: filesystem.open_input_file(path)
-        self._file = persistent(self._open)
-        self.size = persistent(self._file.size)
+    def __init__(self, location: str) -> None:
+        from pyarrow import fs
+
+        self._filesystem, self._path = resolve(location)
+        info = persistent(lambda: self._filesystem.get_file_info(self._path))
+        if info.type is not fs.FileType.File:
+            raise FileNotFoundError(2, os.strerror(2), location)
+        self.size, self.modified = int(info.size), int(info.mtime_ns or 0)
+        self.until = time.monotonic() + _FRESH
+        self._file: Any = None
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def block(self, number: int) -> bytes:
+        with self._lock:
+            if number not in self._blocks:
+                self._blocks[number] = persistent(lambda: self._fetch(number))
+                if len(self._blocks) > _BLOCKS:
+                    self._blocks.popitem(last=False)
+            self._blocks.move_to_end(number)
+            return self._blocks[number]
+
+    def _fetch(self, number: int) -> bytes:
+        wanted = min(_BLOCK, self.size - number * _BLOCK)
+        try:
+            if self._file is None:
+                self._file = self._filesystem.open_input_file(self._path)
+            block = bytes(self._file.read_at(wanted, number * _BLOCK))
+        except OSError:
+            self._file = None  # the connection may be the reason
+            raise
+        if len(block) < wanted:
+            raise OSError(5, f"{len(block)} of {wanted} bytes arrived")
+        return block
+
+
+_recent: OrderedDict[str, _Object] = OrderedDict()  # a recording is opened several times in a row
+_recent_lock = threading.Lock()
+
+
+def _object(location: str) -> _Object:
+    with _recent_lock:
+        found = _recent.pop(location, None)
+        if found is None or found.until < time.monotonic():
+            found = _Object(location)
+        _recent[location] = found
+        if len(_recent) > _RECENT:
+            _recent.popitem(last=False)
+    return found
+
+
+class _Remote(_Positioned):
+    """An object of a store as a file."""
+
+    def __init__(self, found: _Object) -> None:
+        self._object, self.size = found, found.size
 
     def _read(self, offset: int, length: int) -> bytes:
         if length <= 0:
             return b""
         number, begin = divmod(offset, _BLOCK)
-        if number not in self._blocks:
-            self._blocks[number] = persistent(lambda: self._block(number))
-            if len(self._blocks) > _BLOCKS:
-                self._blocks.popitem(last=False)
-        self._blocks.move_to_end(number)
-        return self._blocks[number][begin : begin + length]
-
-    def _block(self, number: int) -> bytes:
-        wanted = min(_BLOCK, self.size - number * _BLOCK)
-        try:
-            block = self._file.read_at(wanted, number * _BLOCK)
-        except OSError:
-            self._file = self._open()  # the connection may be the reason
-            raise
-        if len(block) < wanted:
-            raise OSError(5, f"{len(block)} of {wanted} bytes arrived")
-        return bytes(block)
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
+        return self._object.block(number)[begin : begin + length]
 
 
 class _Named(io.BufferedReader):
