@@ -3,6 +3,7 @@
 # ruff: noqa: E402 (the compiled extensions are looked for first, so that a bare checkout says what to do)
 import importlib.util
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 _FOLDER = Path(__file__).parent
 for _stub in _FOLDER.glob("_*.pyi"):  # each stands for an extension
@@ -20,6 +21,9 @@ from edgel3_onnx.models import EmbeddingModel, load_embedding_model, load_embedd
 from edgel3_onnx.streaming import EmbeddingStream
 from edgel3_onnx.version import __version__
 
+if TYPE_CHECKING:
+    from edgel3_onnx.corpora.embed import embed_corpus
+
 __all__ = [
     "EdgeL3ArgumentError",
     "EdgeL3Error",
@@ -28,6 +32,7 @@ __all__ = [
     "EmbeddingStream",
     "__version__",
     "cite",
+    "embed_corpus",
     "embedding_frame",
     "get_embedding",
     "get_output_path",
@@ -35,3 +40,11 @@ __all__ = [
     "load_embedding_model_path",
     "process_file",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "embed_corpus":  # which needs what is slow to import, and is not what most come for
+        from edgel3_onnx.corpora.embed import embed_corpus
+
+        return embed_corpus
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

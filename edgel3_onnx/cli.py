@@ -9,17 +9,23 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from inspect import signature
+from itertools import chain
 
 from edgel3_onnx.audio import check_sample_rate, to_hop_length
 from edgel3_onnx.checks import check_choice, check_count, check_flag
 from edgel3_onnx.command import interrupt
 from edgel3_onnx.command.arguments import PROGRAM, parse_arguments, positive_float, positive_int, with_packaged_model
-from edgel3_onnx.command.corpus import NO_RECORDINGS, plan_run
+from edgel3_onnx.command.corpus import plan_run
 from edgel3_onnx.command.live import embed_stdin
 from edgel3_onnx.command.parts import with_parts
-from edgel3_onnx.command.pool import work_in_processes
-from edgel3_onnx.command.report import Reporter, Summary, showing_log
-from edgel3_onnx.command.runner import RunOptions, prepare, rehearse, work
+from edgel3_onnx.command.report import Reporter, showing_log
+from edgel3_onnx.command.runner import RunOptions, run_tasks
+from edgel3_onnx.corpora.inputs import NO_RECORDINGS, LeftOut, find, listed
+from edgel3_onnx.corpora.ray_engine import Cluster
+from edgel3_onnx.corpora.records import Summary
+from edgel3_onnx.corpora.running import Running, embed_inputs
+from edgel3_onnx.corpora.selection import Selection, select
+from edgel3_onnx.corpora.worker import Work
 from edgel3_onnx.cpu import available_cpus
 from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error, WeightsUnavailableError
 from edgel3_onnx.files import get_output_path
@@ -33,6 +39,7 @@ from edgel3_onnx.outputs.table import write_table
 from edgel3_onnx.recordings.clock import ClockOptions
 from edgel3_onnx.recordings.decode import ReadingOptions
 from edgel3_onnx.recordings.linear import PCM_FORMATS, Linear
+from edgel3_onnx.recordings.location import absolute
 from edgel3_onnx.terminal import usable_streams
 
 __all__ = ["get_file_list", "main", "parse_args", "positive_float", "positive_int", "run"]
@@ -95,6 +102,12 @@ def run(
     strict: bool = False,
     rate: float | None = None,
     pcm: str | None = None,
+    inputs_from: str | os.PathLike[str] | None = None,
+    engine: str = "local",
+    address: str | None = None,
+    workers: int | tuple[int, int] | None = None,
+    plan: str | os.PathLike[str] | None = None,
+    shard: tuple[int, int] | None = None,
     time_pattern: str | None = None,
     time_zone: str | None = None,
     offset: float = 0.0,
@@ -139,6 +152,10 @@ def run(
         is embedded, with zeros for what is lost inside, and a warning says what is missing.
     rate, pcm : float or None, {"s16le", "f32le"} or None
         Hz and samples of files that have no header: mono, "s16le" by default.
+    inputs_from : path or None
+        A file whose lines are inputs too.
+    engine, address, workers, plan, shard
+        Of a dataset, as of :func:`edgel3_onnx.embed_corpus`. Processes of this machine are ``jobs``.
     time_pattern, time_zone
         As of :func:`edgel3_onnx.process_file`.
     offset, duration, edges, channels, pool, normalize
@@ -167,6 +184,7 @@ def run(
     check_choice("format", format, FORMATS)
     if existing is not None:
         check_choice("existing", existing, ("replace", "skip"))
+    check_choice("engine", engine, ("local", "ray"))
     if format not in WRITERS and output_dir is None:
         raise EdgeL3ArgumentError(f"format {format} makes one dataset of all inputs: name its directory with --output")
     table = format if format in TABLE_FORMATS else None
@@ -174,32 +192,53 @@ def run(
     quiet = not check_flag("verbose", verbose)
     clock = ClockOptions.of(time_pattern, time_zone)
     reading = replace(_reading_options(strict, rate, pcm), clock=clock)
-    plan = plan_run(_paths(inputs), output_dir, suffix, format, recursive, reading.raw is not None)
-    plan = with_parts(plan, offset, duration, edges, regions)
-    dataset = os.fspath(output_dir or "")
-    options = RunOptions(model_options, embedding_options, reading, format, dataset, existing == "skip")
-    alone = len(plan.tasks) == 1
-    hopeless = all(task.problem is not None for task in plan.tasks)
-    if hopeless:
-        records = rehearse(plan.tasks, replace(options, skip_existing=False))  # needs no model
-    elif dry_run:
-        records = rehearse(plan.tasks, options)
+    paths = _paths(inputs)
+    alone = len(paths) == 1 and not os.path.isdir(paths[0]) and inputs_from is None
+    listing = paths if inputs_from is None else chain(paths, listed(inputs_from))
+    has_inputs = bool(paths) or inputs_from is not None
+    jobs = 1 if alone else jobs
+    show_windows, total = alone and not quiet, None
+    if format == "parquet":
+        left_out = LeftOut()
+        found = find(listing, left_out, recursive=recursive, headerless=reading.raw is not None)
+        place = os.fspath(output_dir or "")
+        place = absolute(place) if engine == "ray" else place
+        selection, notes = Selection(), []
+        if has_inputs:
+            found, selection, notes = select(found, offset, duration, edges, regions)
+        corpus = Work(place, model_options, embedding_options, reading, selection)
+        running = Running(
+            jobs,
+            Cluster(address, workers, num_threads or 1) if engine == "ray" else None,
+            existing=existing if has_inputs else "skip",
+            dry_run=dry_run,
+            plan=None if plan is None else os.path.abspath(plan),
+            shard=shard or (0, 1),
+            show_progress=show_windows,
+        )
+
+        def on_planned(total: int) -> None:
+            reporter.expect(total)
+            reporter.note([*left_out.notes(), *notes])
+
+        records = embed_inputs(found if has_inputs else None, corpus, running, on_planned)
     else:
-        options = prepare(plan, options, replacing=existing == "replace")
-        if jobs > 1 and not alone:
-            model_options.graph()  # made here once, or refused before anything is started
-            records = work_in_processes(plan.tasks, options, jobs)
-        else:
-            records = work(model_options.load(), plan.tasks, options, show_progress=alone and not quiet)
-    with (
-        Reporter(len(plan.tasks), plan.notes, quiet=quiet, path=report, show_bar=not alone) as reporter,
-        closing(records),
-    ):
+        tasks = plan_run(listing, output_dir, suffix, format, recursive, reading.raw is not None)
+        tasks = with_parts(tasks, offset, duration, edges, regions)
+        total = len(tasks.tasks)
+        options = RunOptions(model_options, embedding_options, reading, format, existing == "skip")
+        records = run_tasks(tasks, options, jobs, dry_run=dry_run, show_progress=show_windows)
+    count = empty = 0
+    with Reporter(total, quiet=quiet, path=report, show_bar=not alone) as reporter, closing(records):
+        if format != "parquet":
+            reporter.note(tasks.notes)
         for each in records:
+            count += 1
+            empty += (each.reason or "").startswith(NO_RECORDINGS)
             reporter.add(each)
-    if table is not None and not dry_run:
-        write_table(dataset, table)
-    if all((task.problem or "").startswith(NO_RECORDINGS) for task in plan.tasks):
+    if table is not None and not dry_run and plan is None:
+        write_table(place, table)
+    if empty == count and (count or not has_inputs):
         print(f"Edgel3: No WAV files found in {inputs}. Aborting.")  # what programs around edgel3 look for
         sys.exit(EXIT_NO_RECORDINGS)
     return reporter.summary()

@@ -3,7 +3,7 @@
 import os
 import warnings as python_warnings
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 
@@ -54,11 +54,14 @@ class EmbeddedFile:
         Per channel, at that rate; zeros where something is lost included.
     findings : Findings
         Whether the recording is whole.
+    windows : int
+        That were embedded.
     clock : Clock
         When the recording began.
     outside : list of str
         Which parts there are no embeddings of, though there are of others, and why.
     embeddings : Embeddings or None
+        Of all windows, or of the last ones where the others were handed over on the way.
     """
 
     path: str
@@ -69,6 +72,7 @@ class EmbeddedFile:
     sample_rate: float = 0.0
     samples: int = 0
     findings: Findings = field(default_factory=Findings)
+    windows: int = 0
     clock: Clock = field(default_factory=Clock)
     outside: list[str] = field(default_factory=list)
     embeddings: Embeddings | None = None
@@ -102,6 +106,8 @@ def embed_files(
     reading: ReadingOptions = _LENIENT,
     *,
     show_progress: bool = False,
+    on_rows: Callable[[EmbeddedFile, Embeddings], None] | None = None,
+    rows_at_once: int = 0,
 ) -> Iterator[EmbeddedFile]:
     """Compute the embeddings of many files, in batches that files share.
 
@@ -111,6 +117,9 @@ def embed_files(
         Read in a thread of its own, ahead of the runs.
     show_progress : bool
         Show a progress bar of windows where standard error is a terminal.
+    on_rows : callable or None
+        Is given the next embeddings of a file whenever there are ``rows_at_once`` windows of it, before it is known
+        whether the file is good to its end: memory does not grow with its length, then.
 
     Yields
     ------
@@ -132,21 +141,45 @@ def embed_files(
             yield _windows(model, job, batch_size, options, reading)
 
     def add(rows: NDArray[np.float32]) -> None:
-        if started[0].gathering is not None:
-            started[0].gathering.add(rows)
+        job = started[0]
+        if job.gathering is None:
+            return
+        if on_rows is not None and job.gathering.is_plain:
+            on_rows(job, job.gathering.next(rows))
+            job.windows = job.gathering.windows
+        else:
+            job.gathering.add(rows)
 
-    on_rows = None if options.pool == "none" else add  # so that what is pooled is not held
-    for rows in embed(model, signals(), batch_size, show_progress=show_progress, on_rows=on_rows, rows_at_once=1):
-        add(rows)
-        job = started.popleft()
+    is_early = on_rows is not None or options.pool != "none"  # what is pooled is not held
+    for rows in embed(
+        model,
+        signals(),
+        batch_size,
+        show_progress=show_progress,
+        on_rows=add if is_early else None,
+        rows_at_once=rows_at_once if options.pool == "none" else 1,
+    ):
+        job = started[0]
         if job.gathering is not None and job.error is None:
-            _finish(job, job.gathering, model, options)
+            _finish(job, job.gathering, rows, model, options)
         job.gathering = None
+        yield started.popleft()
         yield job
 
 
-def _finish(job: EmbeddedFile, gathering: Gathering, model: EmbeddingModel, options: EmbeddingOptions) -> None:
-    embeddings, missing = gathering.result()
+def _finish(
+    job: EmbeddedFile,
+    gathering: Gathering,
+    rows: NDArray[np.float32],
+    model: EmbeddingModel,
+    options: EmbeddingOptions,
+) -> None:
+    """Settle what became of a file, of which ``rows`` are the last."""
+    if gathering.is_plain and gathering.windows:  # the others were handed over
+        embeddings, missing = gathering.next(rows), []
+    else:
+        gathering.add(rows)
+        embeddings, missing = gathering.result()
     job.outside = list(gathering.plan.outside)
     job.parts = gathering.plan.done
     for group in missing:
@@ -155,6 +188,7 @@ def _finish(job: EmbeddedFile, gathering: Gathering, model: EmbeddingModel, opti
         job.error = job.problem
         return
     job.embeddings = embeddings
+    job.windows = gathering.windows if gathering.is_plain else len(embeddings.embedding)
     if (drift := drift_warning(gathering.windows, model, options)) is not None:
         job.warnings.append(drift)
 
@@ -172,6 +206,7 @@ def _windows(
     try:
         with open_recording(job.path, reading.raw) as recording:
             job.sample_rate = check_sample_rate(recording.sample_rate)
+            job.clock = read_clock(job.path, reading.clock)
             frames = None if job.parts is None else _frames(job.path, recording, reading)
             wanted = plan(job.parts, frames, job.sample_rate, model, options)
             gathering = job.gathering = Gathering(model, job.sample_rate, recording.channels, options, wanted)
@@ -187,7 +222,7 @@ def _windows(
                     job.samples += len(block)
                     if gathering.is_complete:
                         break
-            job.findings, job.clock = recording.findings, read_clock(job.path, reading.clock)
+            job.findings = recording.findings
         if wanted.groups:
             _check_findings(job, reading.strict)
         yield from gathering.finish(batch_size)

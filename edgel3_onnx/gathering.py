@@ -149,16 +149,24 @@ class Gathering:
 
     def add(self, rows: Float32) -> None:
         """Take the embeddings (N, D) of the next windows."""
-        while len(rows):
-            key, count = self._owners.popleft()
-            if count > len(rows):
-                self._owners.appendleft((key, count - len(rows)))
-                count = len(rows)
+        for key, portion in self._shared_out(rows):
             if self._options.pool == "none":
-                self._parts.setdefault(key, []).append(rows[:count])
+                self._parts.setdefault(key, []).append(portion)
             else:
-                self._pools[key].add(rows[:count])
-            rows = rows[count:]
+                self._pools[key].add(portion)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether rows are those of the whole recording, one for each window, and need not wait for others."""
+        return self.plan == Plan() and self.numbers is None and self._options.pool == "none"
+
+    def next(self, rows: Float32) -> Embeddings:
+        """The embeddings of the next windows, of which ``rows`` are, where ``is_plain``."""
+        for _ in self._shared_out(rows):
+            pass
+        first, self.windows = self.windows, self.windows + len(rows)
+        found = Embeddings.of(rows, self._model, self._options, first)
+        return replace(found, embedding=normalized(rows, self._options.normalize))
 
     def result(self) -> tuple[Embeddings, list[Group]]:
         """The embeddings, sorted by part, channel and time; and the parts of which there is none."""
@@ -204,6 +212,16 @@ class Gathering:
         for windows in portions:
             self._owners.append((key, len(windows)))
             yield windows
+
+    def _shared_out(self, rows: Float32) -> Iterator[tuple[_Stream, Float32]]:
+        """The next rows by the windows that they are of."""
+        while len(rows):
+            key, count = self._owners.popleft()
+            if count > len(rows):
+                self._owners.appendleft((key, count - len(rows)))
+                count = len(rows)
+            yield key, rows[:count]
+            rows = rows[count:]
 
     def _windows(self, number: int, group: Group, channel_number: int) -> Embeddings:
         stretch, options, model = self.plan.stretches[group.stretch], self._options, self._model

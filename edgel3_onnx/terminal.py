@@ -1,11 +1,13 @@
-"""The standard streams of this process: they may be missing, and need not have every character."""
+"""The standard streams of this process: they may be missing, and need not have every character. Paths on one line."""
 
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
+
+SHOWN = 5  # paths that a message lists
 
 
 def shows_progress() -> bool:
@@ -45,3 +47,14 @@ def _occupy_standard_descriptors() -> None:
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)
+
+
+def display(path: str) -> str:
+    """``path`` on one line: characters that cannot be printed are escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in path)
+
+
+def some(paths: Sequence[str]) -> str:
+    """The first of ``paths`` on one line."""
+    shown = ", ".join(display(path) for path in paths[:SHOWN])
+    return shown + (", ..." if len(paths) > SHOWN else "")

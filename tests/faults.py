@@ -71,10 +71,14 @@ class Attempts:
         if self.format != "parquet":
             assert self.run([str(self.inputs[1]), "-o", str(self.out), *first, "-t", "0.3"])[0] == 0
         shutil.copytree(self.out, self.pristine)
-        self.before = {path.name: path.read_bytes() for path in self.out.iterdir()}
+        self.before = {path.name: path.read_bytes() for path in self.outputs()}
         status, errors = self.run()
         assert status == 0 and "error" not in errors, errors
         self.expected = self.read_outputs()
+
+    def outputs(self) -> list[Path]:
+        """Files that a run wrote, without a dataset's plans and records of failures."""
+        return sorted(path for path in self.out.iterdir() if path.is_file()) if self.out.exists() else []
 
     def arm(self, fault: Fault | None, number: int) -> None:
         error, calls, persistent = (fault.error, fault.calls, fault.persistent) if fault else (0, "", False)
@@ -123,7 +127,7 @@ class Attempts:
         from edgel3_onnx.outputs.inspect import read_metadata
 
         found: dict[str, tuple[object, ...]] = {}
-        for path in sorted(self.out.iterdir()):
+        for path in self.outputs():
             metadata = read_metadata(path)
             if self.format == "parquet":
                 from pyarrow import parquet
@@ -161,11 +165,11 @@ class Attempts:
             return "not one line for each problem"
         if (status == 1) != bool(problems):
             return "an error without a line, or a line without an error"
-        left = [path.name for path in self.out.iterdir() if path.suffix == ".part"] if self.out.exists() else []
+        left = [path for path in self.out.rglob("*") if path.suffix == ".part"]
         if left and not hit.startswith(("unlink", "close")):
             return f"left behind: {left}"
-        for name in left:
-            (self.out / name).unlink()
+        for path in left:
+            path.unlink()
         if "whose rows are replaced" in errors:
             pass  # a part is there that should have gone: said, and mended by the next run
         elif (reason := self.check_outputs(complete=status == 0)) is not None:
@@ -180,7 +184,7 @@ class Attempts:
         return self.check_outputs(complete=True) or self.check_report([])
 
     def check_outputs(self, *, complete: bool) -> str | None:
-        current = {path.name: path.read_bytes() for path in self.out.iterdir()} if self.out.exists() else {}
+        current = {path.name: path.read_bytes() for path in self.outputs()}
         if not complete and current == self.before:
             return None
         try:

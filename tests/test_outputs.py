@@ -43,7 +43,7 @@ def whole(recording):
             pytest.importorskip("pyarrow")
         folder = recording.parent / format
         assert cli.run(recording, folder, model_type="micro", format=format).done == 1
-        (outputs[format],) = folder.iterdir()
+        (outputs[format],) = folder.glob("*.*")
     return outputs
 
 

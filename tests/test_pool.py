@@ -13,10 +13,12 @@ import soundfile
 import golden
 from conftest import posix_only
 from edgel3_onnx import EdgeL3Error, cli
+from edgel3_onnx.command import runner
 
 UNGUARDED = """
 import sys
 from edgel3_onnx import EdgeL3Error, cli
+from edgel3_onnx.command import runner
 try:
     cli.run(sys.argv[1], sys.argv[2], model_type="micro", jobs=2)
 except EdgeL3Error as error:
@@ -113,7 +115,7 @@ def test_jobs_divide_the_processors_among_them(recordings, tmp_path, monkeypatch
         yield from ()
 
     monkeypatch.setattr(cli, "available_cpus", lambda: 8)
-    monkeypatch.setattr(cli, "work_in_processes", no_work)
+    monkeypatch.setattr(runner, "work_in_processes", no_work)
     cli.run(recordings, tmp_path / "out", model_type="micro", jobs=jobs, num_threads=given)
     assert asked == [(expected, jobs)]
 

@@ -28,9 +28,9 @@ FLOORS = """
     streaming
     recordings outputs
     files
-    citing frames
+    citing frames corpora
     core edgel3_onnx
-    sklearn hear mteb hoplite
+    sklearn hear mteb hoplite ray
     command
     cli
     __main__

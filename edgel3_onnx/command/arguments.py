@@ -49,12 +49,14 @@ _EFFECTIVE = {
     | _WINDOWS
     | _CLOCK
     | _PARTS
-    | {"output_dir", "suffix", "format", "recursive", "existing", "dry_run", "report", "batch_size", "jobs"},
+    | {"output_dir", "suffix", "format", "recursive", "existing", "dry_run", "report", "batch_size", "jobs"}
+    | {"inputs_from"},
     "a parquet dataset": _MODEL
     | _WINDOWS
     | _CLOCK
     | _PARTS
-    | {"output_dir", "format", "recursive", "existing", "dry_run", "report", "batch_size", "jobs"},
+    | {"output_dir", "format", "recursive", "existing", "dry_run", "report", "batch_size", "jobs", "inputs_from"}
+    | {"engine", "address", "workers", "shard", "plan"},
     "standard input": _MODEL | _WINDOWS,
     "standard input as one file": _MODEL | _WINDOWS | {"format", "output_dir", "suffix"},
     "--list-models": {"list_models"},
@@ -72,7 +74,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     actions = [args.list_models, args.doctor, bool(args.fetch), args.inspect is not None, args.demo is not None]
     if sum(actions) > 1 or (any(actions) and args.inputs):
         parser.error("--list-models, --fetch, --doctor, --inspect and --demo each go alone, without inputs")
-    if not any(actions) and not args.inputs:
+    if not any(actions) and not (args.inputs or args.inputs_from or args.plan):
         parser.error("give files or directories to embed, or - for standard input")
     if "-" in args.inputs and len(args.inputs) > 1:
         parser.error("- (standard input) goes alone")
@@ -84,6 +86,14 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--pcm needs --rate")
     if of_all and args.output_dir is None:
         parser.error(f"--format {args.format} makes one dataset of all inputs: name its directory with --output")
+    if args.engine != "ray" and (args.workers is not None or args.address is not None):
+        parser.error("--workers and --address need --engine ray; processes of this machine are --jobs N")
+    if args.engine == "ray" and args.jobs != 1:
+        parser.error("--jobs are processes of this machine: with --engine ray say --workers")
+    if args.shard is not None and (args.inputs or args.inputs_from or args.plan is None):
+        parser.error("--shard takes --plan FILE in place of inputs: make it first, with inputs and --plan FILE")
+    if args.plan is not None and args.existing == "replace":
+        parser.error("--overwrite starts anew, and --plan goes on")
     return args
 
 
@@ -153,11 +163,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "inputs", metavar="INPUT", nargs="*", help="audio file, directory of audio files, or - for standard input"
     )
+    parser.add_argument("--inputs-from", metavar="FILE", help="take inputs from the lines of FILE too")
     _add_model(parser.add_argument_group("model"))
     _add_embedding(parser.add_argument_group("embedding"))
     _add_parts(parser.add_argument_group("parts, channels, pooling"))
     _add_output(parser.add_argument_group("output"))
     _add_running(parser.add_argument_group("running"))
+    _add_corpus(parser.add_argument_group("a parquet dataset by several machines"))
     _add_reading(parser.add_argument_group("reading"))
     _add_information(parser.add_argument_group("information, in place of inputs"))
     return parser
@@ -313,6 +325,18 @@ def _add_running(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--quiet", "-q", action="store_true", help="print errors only")
 
 
+def _add_corpus(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--engine", choices=("local", "ray"), default="local", help="this machine (default), or Ray's")
+    group.add_argument("--address", metavar="HOST:PORT", help="of the Ray cluster; default: Ray's own choice")
+    group.add_argument(
+        "--workers", metavar="N|MIN:MAX", type=_workers, help="processes on the cluster (default: as many as have room)"
+    )
+    group.add_argument(
+        "--plan", metavar="FILE", help="with inputs: save what would be done, and do nothing; without: do that"
+    )
+    group.add_argument("--shard", metavar="I/N", type=_shard, help="of a plan do the chunks I, I + N, I + 2N, ...")
+
+
 def _add_reading(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--strict",
@@ -372,6 +396,23 @@ def positive_int(value: object) -> int:
     if not number.is_integer():
         raise argparse.ArgumentTypeError(f"a positive whole number is needed, got {value!r}")
     return int(number)
+
+
+def _workers(text: str) -> int | tuple[int, int]:
+    least, colon, most = text.partition(":")
+    if not colon:
+        return positive_int(text)
+    pair = positive_int(least), positive_int(most)
+    if pair[0] > pair[1]:
+        raise argparse.ArgumentTypeError(f"MIN:MAX is needed with MIN <= MAX, got {text!r}")
+    return pair
+
+
+def _shard(text: str) -> tuple[int, int]:
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and int(number) < int(count)):
+        raise argparse.ArgumentTypeError(f"I/N is needed with 0 <= I < N, got {text!r}")
+    return int(number), int(count)
 
 
 def _port(text: str) -> int:

@@ -77,19 +77,3 @@ def heard() -> Iterator[None]:
         yield
     finally:
         _Pending.held = True
-
-
-@contextmanager
-def blocked() -> Iterator[None]:
-    """Let processes that the block starts be born with the signals blocked, so that none ends them on the way up.
-
-    A signal that comes meanwhile reaches this process after the block. Windows has no such thing.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

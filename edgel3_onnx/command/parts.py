@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from edgel3_onnx.command.corpus import Plan
+from edgel3_onnx.corpora.selection import left_out
 from edgel3_onnx.labels import Region
 from edgel3_onnx.parts import Parts
 from edgel3_onnx.regions import regions_by_path
@@ -35,7 +36,4 @@ def with_parts(
         for task in plan.tasks
         if task.path in found or task.problem is not None
     ]
-    notes = list(plan.notes)
-    if missing := len(plan.tasks) - len(tasks):
-        notes.append(f"{missing} {'recording has' if missing == 1 else 'recordings have'} no regions and are left out")
-    return Plan(tasks, notes)
+    return Plan(tasks, [*plan.notes, *left_out(len(plan.tasks) - len(tasks))])

@@ -5,18 +5,16 @@ import logging
 import os
 import sys
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from types import TracebackType
 from typing import IO, Any
 
 from edgel3_onnx.command.arguments import PROGRAM
-from edgel3_onnx.command.corpus import display
-from edgel3_onnx.command.runner import Record
+from edgel3_onnx.corpora.records import Record, Summary, Tally
 from edgel3_onnx.exceptions import EdgeL3Error
-from edgel3_onnx.terminal import shows_progress
+from edgel3_onnx.terminal import display, shows_progress
 
 
 class _LogHandler(logging.Handler):
@@ -38,38 +36,13 @@ def showing_log() -> Iterator[None]:
         logger.setLevel(level)
 
 
-@dataclass(frozen=True)
-class Summary:
-    """What a run came to."""
-
-    done: int
-    skipped: int
-    failed: int
-    audio_seconds: float  # that were embedded
-    elapsed: float  # seconds
-    planned: int = 0  # of a dry run
-    in_part: int = 0  # of those done, recordings of which something is lost
-
-    def __str__(self) -> str:
-        if self.planned:
-            return f"{self.planned} to do, {self.skipped} to skip, {self.failed} failed (dry run)"
-        times = f", {self.audio_seconds / self.elapsed:.1f} times real time" if self.done else ""
-        in_part = f" ({self.in_part} in part)" if self.in_part else ""
-        return (
-            f"{self.done} done{in_part}, {self.skipped} skipped, {self.failed} failed; "
-            f"{self.audio_seconds / 3600:.3f} hours of audio in {self.elapsed:.1f} s{times}"
-        )
-
-
 class Reporter:
     """Takes the records of a run as they come.
 
     Parameters
     ----------
-    total : int
-        Inputs of the run.
-    notes : list of str
-        On what was left out of the run.
+    total : int or None
+        Inputs of the run; None: see ``expect``.
     quiet : bool
         Show errors only.
     path : str or None
@@ -85,8 +58,7 @@ class Reporter:
 
     def __init__(
         self,
-        total: int,
-        notes: Sequence[str],
+        total: int | None,
         *,
         quiet: bool,
         path: str | os.PathLike[str] | None,
@@ -100,13 +72,8 @@ class Reporter:
         self._log_failed = False
         shown = show_bar and not quiet and shows_progress()
         self._bar: Any = tqdm(total=total, unit="file", disable=not shown)
-        self._counts: Counter[str] = Counter()
-        self._audio_seconds = 0.0
-        self._in_part = 0
+        self._tally = Tally()
         self._start = time.monotonic()
-        if not quiet:
-            for note in notes:
-                self._say(f"note: {note}")
 
     def __enter__(self) -> "Reporter":
         return self
@@ -115,17 +82,25 @@ class Reporter:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._bar.close()
-        if not self._quiet and (error is None or self._counts):  # else the run never began
+        if not self._quiet and (error is None or self._tally):  # else the run never began
             self._say(str(self.summary()))
         if self._log is not None:
             self._log.close()
 
+    def note(self, notes: Iterable[str]) -> None:
+        """Say something about the run."""
+        if not self._quiet:
+            for note in notes:
+                self._say(f"note: {note}")
+
+    def expect(self, total: int) -> None:
+        """Take the number of inputs, where it was not known."""
+        self._bar.total = total
+        self._bar.refresh()
+
     def add(self, record: Record) -> None:
-        self._counts[record.status] += 1
-        if record.status == "done":
-            self._audio_seconds += record.seconds
-            self._in_part += not record.complete
-        elif record.status == "planned":
+        self._tally.add(record)
+        if record.status == "planned":
             print(display(record.path), "->", display(record.output or "the dataset"))
         if record.status == "failed":
             self._say(f"error: {display(record.path)}: {record.reason}")
@@ -143,12 +118,8 @@ class Reporter:
         self._bar.update()
 
     def summary(self) -> Summary:
-        counts = self._counts
-        elapsed = time.monotonic() - self._start
-        failed = counts["failed"] + self._log_failed
-        return Summary(
-            counts["done"], counts["skipped"], failed, self._audio_seconds, elapsed, counts["planned"], self._in_part
-        )
+        summary = self._tally.summary(time.monotonic() - self._start)
+        return replace(summary, failed=summary.failed + self._log_failed)
 
     def _say(self, message: str) -> None:
         self._bar.write(f"{PROGRAM}: {message}", file=sys.stderr)

@@ -17,6 +17,7 @@ from edgel3_onnx.atomic import replacing
 from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.gathering import Embeddings
 from edgel3_onnx.outputs.record import Metadata, first_difference, from_json, to_json
+from edgel3_onnx.recordings.location import is_local, open_binary
 
 FORMATS = ("npz", "npy", "parquet", "csv", "csv.gz")  # the first two: one output for each recording
 Float32 = NDArray[np.float32]
@@ -119,9 +120,9 @@ def reading(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """Open an output, and turn whatever reading it raises into an EdgeL3Error."""
     path = os.fspath(path)
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
+        if is_local(path) and not stat.S_ISREG(os.stat(path).st_mode):
             raise ValueError("it is no regular file")
-        with open(path, "rb") as file:
+        with open_binary(path) as file:
             yield file
     except Exception as error:  # NumPy, zipfile and pyarrow raise many kinds for a damaged file
         if isinstance(error, OSError) and error.errno is not None:  # pyarrow's own has none

@@ -9,7 +9,7 @@ from typing import Any
 from edgel3_onnx.models import EmbeddingModel
 from edgel3_onnx.options import EmbeddingOptions
 from edgel3_onnx.parts import Parts
-from edgel3_onnx.recordings import decode
+from edgel3_onnx.recordings import decode, location
 from edgel3_onnx.version import __version__
 
 Metadata = dict[str, Any]
@@ -49,13 +49,14 @@ def source(path: str, parts: Parts | None = None) -> Metadata:
 
     Where these cannot be had, they are None: opening the file will fail and say why, or nothing may be saved.
     """
+    size: int | None
+    modified: int | None
     try:
-        status = os.stat(path)
+        size, modified = location.state(path)
     except OSError:
         size = modified = None
-    else:
-        size, modified = status.st_size, status.st_mtime_ns
-    return {"source": os.path.basename(path), "source_bytes": size, "source_mtime_ns": modified, **part(parts)}
+    name = os.path.basename(location.shown(path))
+    return {"source": name, "source_bytes": size, "source_mtime_ns": modified, **part(parts)}
 
 
 def part(parts: Parts | None) -> Metadata:

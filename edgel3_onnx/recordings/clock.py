@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 from edgel3_onnx.exceptions import EdgeL3ArgumentError
 from edgel3_onnx.recordings import riff
+from edgel3_onnx.recordings.location import open_binary, state
 from edgel3_onnx.recordings.view import read_at
 
 _MAX_CHUNKS = 1000
@@ -141,8 +142,8 @@ def _from_name(path: str, pattern: str | None) -> tuple[str, datetime | None]:
 def _from_file(path: str) -> tuple[str, datetime | None]:
     """The first time of GUANO, AudioMoth and Broadcast Wave, in this order."""
     try:
-        with open(path, "rb") as file:
-            chunks = dict(_chunks(file, os.fstat(file.fileno()).st_size))
+        with open_binary(path) as file:
+            chunks = dict(_chunks(file, state(path)[0]))
     except OSError:  # whoever decodes it says so
         return "", None
     for name, read in ((b"guan", _guano), (b"LIST", _audiomoth), (b"bext", _bext)):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgel3_onnx.exceptions import EdgeL3Error
-from edgel3_onnx.recordings import aiff, au, caf, flac, linear, mpeg, mpeg_frames, ogg, pyav, riff, sndfile
+from edgel3_onnx.recordings import aiff, au, caf, flac, linear, location, mpeg, mpeg_frames, ogg, pyav, riff, sndfile
 from edgel3_onnx.recordings.clock import ClockOptions
 from edgel3_onnx.recordings.findings import CONTAINER_TOLERANCE, Findings, Ledger
 from edgel3_onnx.recordings.linear import Linear
@@ -286,7 +286,7 @@ def open_recording(path: str, raw: Linear | None = None) -> Iterator[Recording]:
     """
     try:
         size = _check(path)
-        with open(path, "rb") as file:
+        with location.open_binary(path) as file:
             walk = _walk(path, file, size)
     except OSError as error:
         raise EdgeL3Error(f"cannot be read ({error.strerror or error})") from error
@@ -314,6 +314,11 @@ def open_recording(path: str, raw: Linear | None = None) -> Iterator[Recording]:
 
 def _check(path: str) -> int:
     """The size of the file in bytes. EdgeL3Error unless it is one that can be read."""
+    if not location.is_local(path):
+        size, _ = location.state(path)
+        if size == 0:
+            raise EdgeL3Error("is empty (0 bytes)")
+        return size
     status = os.stat(path)
     if stat.S_ISDIR(status.st_mode):
         raise EdgeL3Error("is a directory, not a recording")

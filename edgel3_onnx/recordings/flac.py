@@ -11,6 +11,7 @@ from functools import cache
 from itertools import pairwise
 from typing import BinaryIO
 
+from edgel3_onnx.recordings.location import open_binary
 from edgel3_onnx.recordings.view import Bytes, Piece, read_at
 from edgel3_onnx.recordings.walk import Gap, Part, Walk
 
@@ -119,7 +120,7 @@ def _frames(file: BinaryIO, info: Info, size: int) -> Callable[[], list[_Frame]]
 
     @cache
     def find() -> list[_Frame]:
-        with open(name, "rb") as again:
+        with open_binary(name) as again:
             found = _candidates(Bytes(again, size), info, info.audio)
         chained = {frame for before, after in pairwise(found) if before.end == after.first for frame in (before, after)}
         frames: list[_Frame] = []
@@ -211,7 +212,7 @@ def _resume(
         at = begin + done
         found = [frame for frame in frames() if frame.end > at and frame.first < end]
         parts: list[Part | Gap] = []
-        with open(path, "rb") as file:
+        with open_binary(path) as file:
             whole = 0
             for frame, following in pairwise(found):
                 data = read_at(file, frame.offset, min(following.offset - frame.offset, _MAX_FRAME))

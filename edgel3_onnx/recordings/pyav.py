@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgel3_onnx.exceptions import EdgeL3Error
+from edgel3_onnx.recordings.location import is_local, open_binary
 
 # Demuxers that estimate a duration from the bitrate, which is no announcement.
 _ESTIMATING = frozenset(("aac", "ac3", "amr", "amrnb", "amrwb", "dts", "eac3", "g722", "loas", "mp3", "mpeg", "mpegts"))
@@ -142,6 +143,8 @@ def open_av(source: Any) -> Iterator[AvReader]:
     import av
 
     with ExitStack() as stack:
+        if isinstance(source, str) and not is_local(source):
+            source = stack.enter_context(open_binary(source))
         try:
             try:
                 name = "file:" + source if isinstance(source, str) else source  # else "x:y" would be a protocol

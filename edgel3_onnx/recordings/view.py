@@ -2,10 +2,11 @@
 
 import bisect
 import io
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO
+
+from edgel3_onnx.recordings.location import open_binary, state
 
 _WINDOW = 2**16  # bytes of a piece read at a time
 _CHUNK = 2**20  # bytes read at a time
@@ -32,7 +33,7 @@ class View(io.RawIOBase):
 
     def __init__(self, path: str, pieces: Sequence[Piece], announced: int = 0) -> None:
         self.error: OSError | None = None
-        self._file = open(path, "rb")  # noqa: SIM115
+        self._file = open_binary(path)
         self._pieces = pieces
         self._starts = [0]
         for piece in pieces:
@@ -101,7 +102,7 @@ def viewing(path: str, pieces: Sequence[Piece] | None = None, announced: int = 0
 
     A decoder takes a file that cannot be read for one that ends, and may tell nobody.
     """
-    view = View(path, [(0, os.path.getsize(path))] if pieces is None else pieces, announced)
+    view = View(path, [(0, state(path)[0])] if pieces is None else pieces, announced)
     try:
         yield view
     finally:

@@ -1,0 +1,192 @@
+"""What a corpus costs: its plan and its resume for ten million files, the local engine, Ray's, the memory of a worker.
+
+python benchmarks/corpora.py plan [FILES]            a plan of FILES names, and a resume of it: seconds, peak memory
+python benchmarks/corpora.py jobs PYTHON [short|long] parquet by --jobs 2 here and by another release's, interleaved
+python benchmarks/corpora.py ray                     CPU seconds of Ray's engine against --jobs 2
+python benchmarks/corpora.py memory [HOURS]          peak memory of a worker: one minute against HOURS
+"""
+
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+MODEL = ["--model-type", "micro"]
+RATE = 8000
+
+
+def noise(path: Path, seconds: float, seed: int = 0) -> None:
+    """A recording in blocks, so that its length does not matter here."""
+    random = np.random.default_rng(seed)
+    with soundfile.SoundFile(path, "w", RATE, 1, "PCM_16") as sound:
+        left = int(seconds * RATE)
+        while left:
+            count = min(left, 60 * RATE)
+            sound.write(random.integers(-3000, 3000, count, np.int16))
+            left -= count
+
+
+def plan(files: int) -> None:
+    """Names, sizes and times are made up: what is measured is neither a disk nor a network."""
+    from edgel3_onnx.corpora.inputs import Input
+    from edgel3_onnx.corpora.parts import part_name
+    from edgel3_onnx.corpora.place import Folder
+    from edgel3_onnx.corpora.plan import Cutter
+    from edgel3_onnx.corpora.run import CorpusRun
+    from edgel3_onnx.outputs.record import MANNER
+
+    common = {**dict.fromkeys((*MANNER, "raw")), "graph_sha256": "0" * 64}
+
+    def inputs():
+        for k in range(files):
+            yield Input(f"/data/station-{k // 100_000:03}/2026-01-01/recording-{k:09}.flac", state=(5_000_000 + k, k))
+
+    with tempfile.TemporaryDirectory() as folder:
+        place = Folder(folder)
+
+        def step(name: str, existing: str | None) -> None:
+            start = time.perf_counter()
+            run = CorpusRun(place, existing)
+            opened = time.perf_counter()
+            counts: dict[str, int] = {}
+            for record in run.plan(inputs(), common, Cutter()):
+                counts[record.status] = counts.get(record.status, 0) + 1
+            planned = time.perf_counter()
+            owed = sum(len(chunk.entries) for chunk in run._chunks())
+            ended = time.perf_counter()
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            print(
+                f"{name}: {files} files, opened in {opened - start:.1f} s, looked up in {planned - opened:.1f} s, "
+                f"{owed} to do listed in {ended - planned:.1f} s, {counts}; peak so far {peak:.0f} MB",
+                flush=True,
+            )
+
+        child = os.fork()  # so that each has a peak of its own
+        if child == 0:
+            step("plan", None)
+            os._exit(0)
+        os.waitpid(child, 0)
+        (saved,) = Path(folder, "_plan").iterdir()
+        print(f"the plan has {saved.stat().st_size / 1e6:.0f} MB")
+        from edgel3_onnx.corpora.plan import plans
+
+        names: dict[str, None] = {}
+        for table in plans(place)[0].columns(["chunk"]):
+            names |= dict.fromkeys(table["chunk"].unique().to_pylist())
+        for number, name in enumerate(names):
+            if number % 2:  # half of the chunks are done
+                Path(folder, part_name(name)).touch()
+        del names
+        child = os.fork()
+        if child == 0:
+            step("resume, half of it done", "skip")
+            os._exit(0)
+        os.waitpid(child, 0)
+
+
+def timed(python: str, arguments: list[str]) -> tuple[float, float]:
+    """Seconds, and CPU seconds, of a command."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    start = time.perf_counter()
+    subprocess.run([python, "-P", *arguments], check=True, stderr=subprocess.DEVNULL, cwd="/")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.perf_counter() - start, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def jobs(other: str, length: str = "", rounds: int = 3) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for kind, count, seconds in (("short: 500 files of 1 s", 500, 1), ("long: 3 files of 600 s", 3, 600)):
+            if length and not kind.startswith(length):
+                continue
+            inputs = folder / kind
+            inputs.mkdir()
+            for k in range(count):
+                noise(inputs / f"{k:03}.wav", seconds, k)
+            ratios = []
+            for _ in range(rounds):
+                found = []
+                for python in (sys.executable, other):
+                    out = folder / "out"
+                    shutil.rmtree(out, ignore_errors=True)
+                    command = ["-m", "edgel3_onnx", str(inputs), "--format", "parquet", "-o", str(out), "--jobs", "2"]
+                    found.append(timed(python, [*command, *MODEL])[0])
+                ratios.append(found[0] / found[1])
+                print(f"{kind}: here {found[0]:.2f} s, the other {found[1]:.2f} s, ratio {ratios[-1]:.3f}", flush=True)
+            print(f"{kind}: median ratio {statistics.median(ratios):.3f}")
+
+
+RAY = """
+import sys, time, os, resource
+import ray
+ray.init(num_cpus=2, object_store_memory=100_000_000, include_dashboard=False, log_to_driver=False)
+from edgel3_onnx import embed_corpus, load_embedding_model
+model = load_embedding_model("micro", num_threads=1)
+embed_corpus(sys.argv[1], sys.argv[2], model=model, engine="ray", workers=2)
+ray.shutdown()
+"""
+
+
+def ray() -> None:
+    """Thirty minutes in 60 files; Ray's start-up is that of the same on one file of a second."""
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for kind, count, seconds in (("one", 1, 1), ("many", 60, 30)):
+            (folder / kind).mkdir()
+            for k in range(count):
+                noise(folder / kind / f"{k:02}.wav", seconds, k)
+        cpu = {}
+        for kind in ("one", "many"):
+            out = folder / f"ray-{kind}"
+            cpu["ray", kind] = timed(sys.executable, ["-c", RAY, str(folder / kind), str(out)])[1]
+            out = folder / f"jobs-{kind}"
+            command = ["-m", "edgel3_onnx", str(folder / kind), "--format", "parquet", "-o", str(out), "--jobs", "2"]
+            cpu["jobs", kind] = timed(sys.executable, [*command, "--threads", "1", *MODEL])[1]
+        print({" ".join(key): round(value, 2) for key, value in cpu.items()})
+        beyond = {engine: cpu[engine, "many"] - cpu[engine, "one"] for engine in ("ray", "jobs")}
+        print(f"CPU seconds beyond start-up: Ray {beyond['ray']:.2f}, --jobs {beyond['jobs']:.2f}, "
+              f"ratio {beyond['ray'] / beyond['jobs']:.3f}")  # fmt: skip
+
+
+PEAK = """
+import resource, sys
+from edgel3_onnx import embed_corpus, load_embedding_model
+model = load_embedding_model(*sys.argv[3:4], num_threads=1, provider="native")
+embed_corpus(sys.argv[1], sys.argv[2], model=model)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+def memory(hours: float) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        peaks = []
+        for kind, seconds in (("a minute", 60), (f"{hours:g} hours", hours * 3600)):
+            path = Path(name, f"{seconds}.wav")
+            noise(path, seconds)
+            command = [sys.executable, "-P", "-c", PEAK, path, Path(name, f"out{seconds}"), "micro"]
+            peaks.append(float(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+            print(f"peak of a worker, {kind}: {peaks[-1]:.0f} MB", flush=True)
+        print(f"growth: {peaks[1] - peaks[0]:.0f} MB")
+
+
+if __name__ == "__main__":
+    what, *rest = sys.argv[1:] or ["--help"]
+    if what == "plan":
+        plan(int(rest[0]) if rest else 10_000_000)
+    elif what == "jobs" and rest:
+        jobs(*rest[:2])
+    elif what == "ray":
+        ray()
+    elif what == "memory":
+        memory(float(rest[0]) if rest else 2)
+    else:
+        sys.exit(__doc__)

@@ -1,0 +1,1 @@
+"""Many recordings into one dataset, by one process, by several, or by the machines of a cluster."""

@@ -1,0 +1,275 @@
+"""A run over a dataset: what is to be done is planned, then done by an engine; every input gets its record."""
+
+import os
+from collections.abc import Callable, Generator, Iterable, Iterator
+from itertools import islice
+from typing import TypeVar
+
+from edgel3_onnx.corpora.inputs import Input
+from edgel3_onnx.corpora.ledger import Finding, Ledger, Seen, Standing
+from edgel3_onnx.corpora.place import PLANS, Folder, Place
+from edgel3_onnx.corpora.plan import Chunk, Cutter, Entry, PlanFile, PlanWriter, path_key
+from edgel3_onnx.corpora.records import Record
+from edgel3_onnx.corpora.replacing import recover, replaceable, roll_back, roll_forward
+from edgel3_onnx.corpora.worker import Result
+from edgel3_onnx.exceptions import EdgeL3Error
+from edgel3_onnx.outputs import dataset, rows
+from edgel3_onnx.outputs.record import MANNER, Metadata
+from edgel3_onnx.recordings import location
+from edgel3_onnx.terminal import display
+
+_BATCH = 2**14  # inputs that are looked up at once
+_OTHER_FILE = "is in the dataset already, made from a file of another size or time (see --overwrite)"
+Engine = Callable[[Iterable[Chunk]], Iterator[Result]]
+T = TypeVar("T")
+
+
+class CorpusRun:
+    """A run over a dataset.
+
+    Parameters
+    ----------
+    place : Place
+    existing : {"replace", "skip"} or None
+        What to do about a dataset that is there. None: refuse it.
+
+    Raises
+    ------
+    EdgeL3Error
+        If there is one that is neither to be continued nor to be replaced, or it has parts of other programs.
+    """
+
+    def __init__(self, place: Place, existing: str | None) -> None:
+        self.total = 0  # records that there will be; final when planning has ended
+        self._place = place
+        self._skips = existing == "skip"
+        place.sweep()
+        recover(place)
+        ledger = Ledger(place)
+        for part in ledger.strangers:
+            dataset.read_sources(place.shown(part))  # which refuses what is not ours
+        if ledger.done and existing is None:
+            raise EdgeL3Error(
+                f"{place.shown('')} holds a dataset already: go on with it by --skip-existing, replace it by "
+                "--overwrite, or name another directory"
+            )
+        self._replaced = [] if self._skips else replaceable(place)
+        self._ledger = ledger if self._skips else None
+        self._wanted: set[str] = set()  # chunks
+        self._plan: PlanFile | None = None
+
+    def plan(
+        self, inputs: Iterable[Input], common: Metadata, cutter: Cutter, *, dry: bool = False, path: str | None = None
+    ) -> Iterator[Record]:
+        """Settle what is to be done, and save it unless ``dry``.
+
+        Parameters
+        ----------
+        inputs : iterable of Input
+            Read once, in bounded memory.
+        common : dict
+            How embeddings are made, as records of outputs have it.
+        path : str or None
+            Where a plan that is ``dry`` is saved nevertheless, for :meth:`adopt`.
+
+        Yields
+        ------
+        Record
+            Of each input that needs no work; when dry, of all.
+        """
+        recipe = _recipe(common)
+        finished = self._check_recipe(recipe)
+        folder, name = os.path.split(path or "")
+        writer = (
+            PlanWriter(Folder(folder), recipe, folder="") if path else PlanWriter(self._place, recipe, self._replaced)
+        )
+        try:
+            for found in self._sorted_out(inputs, finished):
+                self.total += 1
+                if isinstance(found, Record):
+                    yield found
+                    continue
+                if dry:
+                    yield Record.of(found.path, "planned")
+                if path or not dry:
+                    for entries in cutter.add(found):
+                        writer.add(entries)
+            for entries in cutter.end():
+                writer.add(entries)
+            if path:
+                writer.commit(name)
+            elif writer.chunks:
+                self._plan = PlanFile(self._place, writer.commit())
+        finally:
+            writer.abandon()
+
+    def adopt(self, path: str, common: Metadata, shard: tuple[int, int]) -> Iterator[Record]:
+        """Take what is to be done from the plan in ``path``: every ``shard[1]``-th chunk from number ``shard[0]`` on.
+
+        Yields
+        ------
+        Record
+            Of each file of those that are done.
+
+        Raises
+        ------
+        EdgeL3Error
+            If it is none, was made for other embeddings, or has files that other plans of the dataset have too.
+        """
+        assert self._ledger is not None
+        folder, name = os.path.split(path)
+        plan = PlanFile(Folder(folder), name)
+        recipe = _recipe(common)
+        self._check_recipe(recipe)
+        dataset.refuse_difference(path, plan.recipe, recipe)
+        _refuse_other_parts(path, plan, recipe)
+        if plan.own_name not in self._place.names(PLANS):
+            self._refuse_overlap(plan)
+            plan.adopt(self._place)
+            self._ledger = Ledger(self._place)
+        number, (first, step) = 0, shard
+        for group in range(plan.groups):
+            for chunk in plan.group(group):
+                if number % step == first:
+                    self.total += len(chunk.entries)
+                    if chunk.id in self._ledger.done:
+                        for entry, finding in zip(chunk.entries, self._ledger.look_up(chunk.entries), strict=True):
+                            is_there = finding.standing is Standing.EMBEDDED
+                            yield Record.of(entry.path, *(("skipped",) if is_there else ("failed", finding.reason)))
+                    else:
+                        self._wanted.add(chunk.id)
+                number += 1
+
+    def _refuse_overlap(self, plan: PlanFile) -> None:
+        assert self._ledger is not None
+        for group in range(plan.groups):
+            for chunk in plan.group(group):
+                for entry, finding in zip(chunk.entries, self._ledger.look_up(chunk.entries), strict=True):
+                    if finding.standing < Standing.KILLED:
+                        raise EdgeL3Error(
+                            f"{plan.name}: has {display(entry.path)}, which is in another plan of "
+                            f"{self._place.shown('')}: make the plan anew"
+                        )
+
+    def work(self, engine: Engine) -> Generator[Record, None, None]:
+        """Let ``engine`` do what was planned. Gives the records of each chunk when its part is whole."""
+        plan = self._plan if self._plan is not None and self._plan.replaces else None  # until it has replaced them
+        for result in engine(self._chunks()):
+            if plan is not None and any(each.status == "done" for each in result.records):
+                try:
+                    roll_forward(self._place, plan)
+                    plan = None
+                except EdgeL3Error as error:
+                    for each in result.records:
+                        each.status, each.reason = "failed", str(error)
+            yield from result.records
+        if plan is not None:
+            roll_back(self._place, plan)
+
+    def _chunks(self) -> Iterator[Chunk]:
+        if self._ledger is not None and self._wanted:
+            yield from self._ledger.owed(self._wanted)
+        if self._plan is not None:
+            for group in range(self._plan.groups):
+                yield from self._plan.group(group)
+
+    def _check_recipe(self, recipe: Metadata) -> dataset.FinishedSources | None:
+        """Refuse a dataset that was made otherwise. Returns the recordings that are in none of its plans."""
+        if self._ledger is None:
+            return None
+        root = self._place.shown("")
+        for plan in self._ledger.plans:
+            dataset.refuse_difference(root, plan.recipe, recipe)
+            _refuse_other_parts(root, plan, recipe)
+            if plan.recipe["columns"] != recipe["columns"]:
+                raise EdgeL3Error(
+                    f"{root} was made by another edgel3-onnx, whose rows have other columns: replace it by "
+                    "--overwrite, or name another directory"
+                )
+        strangers = [self._place.shown(part) for part in self._ledger.strangers]
+        return dataset.FinishedSources(root, strangers, recipe) if strangers else None
+
+    def _sorted_out(
+        self, inputs: Iterable[Input], finished: dataset.FinishedSources | None
+    ) -> Iterator[Record | Entry]:
+        """The record of each input that needs no work, the entry of each that is in no plan; none of those owed."""
+        seen = Seen()
+        for batch in _batches(inputs, _BATCH):
+            keys = [path_key(item.path) for item in batch]
+            fresh = seen.first(keys)
+            entries = []
+            for item, key, is_first in zip(batch, keys, fresh, strict=True):
+                if not is_first:
+                    continue
+                entry = _entry(item, key) if item.problem is None else item.problem
+                if isinstance(entry, str):
+                    yield Record.of(item.path, "failed", entry)
+                else:
+                    entries.append(entry)
+            if self._ledger is None:
+                yield from entries
+                continue
+            for entry, finding in zip(entries, self._ledger.look_up(entries), strict=True):
+                found = self._judge(entry, finding, finished)
+                if found is not None:
+                    yield found
+
+    def _judge(self, entry: Entry, finding: Finding, finished: dataset.FinishedSources | None) -> Record | Entry | None:
+        """As of :meth:`_sorted_out`; None for a file that is owed."""
+        assert self._ledger is not None
+        standing, is_same = finding.standing, finding.is_same
+        if standing is Standing.OWED:
+            chunk = self._ledger.chunks[finding.chunk]
+            if chunk not in self._wanted:
+                self._wanted.add(chunk)
+                self.total += self._ledger.files_of(finding.chunk)
+            return None
+        if standing is Standing.EMBEDDED:
+            return Record.of(entry.path, *(("skipped",) if is_same else ("failed", _OTHER_FILE)))
+        if standing is Standing.KILLED and is_same:
+            return Record.of(entry.path, "failed", finding.reason)
+        if standing is Standing.UNKNOWN and finished is not None:
+            skip, error = finished.look_up(entry.path, source_of(entry))
+            if error is not None:
+                return Record.of(entry.path, "failed", error)
+            if skip:
+                return Record.of(entry.path, "skipped")
+        return entry
+
+
+def _refuse_other_parts(name: str, plan: PlanFile, recipe: Metadata) -> None:
+    if plan.recipe["part"] != recipe["part"]:
+        raise EdgeL3Error(
+            f"{name} was made of other parts of the recordings (offset, duration, edges or regions): give the same, "
+            "replace it by --overwrite, or name another directory"
+        )
+
+
+def _recipe(common: Metadata) -> Metadata:
+    """What the rows of a dataset have in common."""
+    return {**{name: common[name] for name in (*MANNER, "raw", "part")}, "columns": rows.schema(1).names}
+
+
+def source_of(entry: Entry) -> Metadata:
+    """What records of outputs say about a file."""
+    return {
+        "source": os.path.basename(location.shown(entry.path)),
+        "source_bytes": entry.size,
+        "source_mtime_ns": entry.modified,
+    }
+
+
+def _entry(item: Input, key: bytes) -> Entry | str:
+    """The file as it is now, or why that cannot be told."""
+    try:
+        return Entry(item.path, key, *(item.state or location.state(item.path)))
+    except OSError as error:
+        return f"cannot be read ({error.strerror or error})"
+    except EdgeL3Error as error:
+        return str(error)
+
+
+def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    items = iter(items)
+    while batch := list(islice(items, size)):
+        yield batch
