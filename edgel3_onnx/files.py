@@ -159,11 +159,10 @@ def embed_files(
         on_rows=add if is_early else None,
         rows_at_once=rows_at_once if options.pool == "none" else 1,
     ):
-        job = started[0]
+        job = started.popleft()
         if job.gathering is not None and job.error is None:
             _finish(job, job.gathering, rows, model, options)
         job.gathering = None
-        yield started.popleft()
         yield job
 
 

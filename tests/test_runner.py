@@ -175,7 +175,7 @@ def test_what_killed_runs_left_is_removed_from_the_folders_of_a_run(folder, tmp_
 def test_a_file_whose_size_cannot_be_had_is_not_saved(folder, tmp_path, monkeypatch):
     """Its record would not tell what it was made from."""
 
-    def unknown(path):
+    def unknown(path, parts=None):
         return {"source": os.path.basename(path), "source_bytes": None, "source_mtime_ns": None}
 
     monkeypatch.setattr("edgel3_onnx.outputs.record.source", unknown)
