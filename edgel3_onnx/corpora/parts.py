@@ -21,7 +21,7 @@ class PartError(EdgeL3Error):
     """A part cannot be written: nothing of it remains."""
 
 
-_GROUP_VALUES = 2**20  # numbers in a row group, about: 4 MB, 16384 windows of 64
+_GROUP_VALUES = 2**18  # numbers in a row group, about: 1 MB, 4096 windows of 64
 _SUFFIX = ".parquet"
 
 
