@@ -21,7 +21,7 @@ _SCENE_HOP_SIZE = 0.25  # seconds
 _RATES = (16000, 22050, 44100, 48000)  # Hz; what HEAR allows
 
 
-class HearModel(torch.nn.Module):
+class HearModel(torch.nn.Module):  # type: ignore[misc]
     """An embedding model in the clothes of PyTorch. It computes on the CPU, wherever the audio is.
 
     Attributes
