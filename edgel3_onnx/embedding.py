@@ -70,11 +70,21 @@ class Embeddings:
         Where each window really starts: samples at the model's rate since the start of the recording, negative in
         the zeros that centring puts in front. A hop is rounded down to whole samples, so that where it is not
         whole, ``timestamps`` run ahead of ``start_sample``.
+    start, end : float64 (T,)
+        The same in seconds, exact, and where each window ends.
+    channel : int16 (T,) or None
+        Counted from 1. None: of the mean of all channels.
+    label : list of (str or None) of length T, or None
+        Of the region that each window belongs to. None: nobody gave regions.
     """
 
     embedding: Float32
     timestamps: NDArray[np.float64]
     start_sample: NDArray[np.int64]
+    start: NDArray[np.float64]
+    end: NDArray[np.float64]
+    channel: NDArray[np.int16] | None = None
+    label: list[str | None] | None = None
 
     @classmethod
     def of(cls, embedding: Float32, model: EmbeddingModel, options: EmbeddingOptions, first: int = 0) -> "Embeddings":
@@ -82,7 +92,11 @@ class Embeddings:
         count = np.arange(first, first + len(embedding), dtype=np.int64)
         lead = model.spec.window_length // 2 if options.center else 0
         timestamps = count.astype(np.float64) * options.hop_size
-        return cls(embedding, timestamps, count * options.hop_length(model) - lead)
+        start_sample = count * options.hop_length(model) - lead
+        end_sample = start_sample + model.spec.window_length
+        return cls(
+            embedding, timestamps, start_sample, start_sample / model.sample_rate, end_sample / model.sample_rate
+        )
 
 
 def drift_warning(windows: int, model: EmbeddingModel, options: EmbeddingOptions) -> str | None:

@@ -14,7 +14,7 @@ import edgel3_onnx
 FLOORS = """
     exceptions version terminal _frontend _engine onnx_models
     edgel3_exceptions edgel3_warnings checks spec metadata atomic cpu
-    frontend audio
+    frontend audio labels
     export.convert
     store
     export

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-import numpy as np
-
 from edgel3_onnx.atomic import PartialFile, cannot_be_written
 from edgel3_onnx.embedding import Embeddings
 from edgel3_onnx.exceptions import EdgeL3Error
+from edgel3_onnx.outputs import rows
 from edgel3_onnx.outputs.arrays import reading
 from edgel3_onnx.outputs.record import MANNER, SOURCE, Metadata, first_difference
+from edgel3_onnx.outputs.rows import import_pyarrow, path_text
 
 MAGIC = b"PAR1"
 _KEY = b"edgel3_onnx"  # of a part's metadata; its value is a JSON list, one record per recording
@@ -27,8 +27,7 @@ _PART_SECONDS = 60.0  # and the time after which it is: a killed run loses no mo
 class DatasetWriter:
     """Adds recordings to a dataset directory, in parts that appear there when they are whole.
 
-    Columns: ``path`` string, ``timestamp`` float64 (seconds), ``start_sample`` int64 (at the model's rate),
-    ``embedding`` fixed-size list of float32.
+    Its columns are those of :func:`edgel3_onnx.outputs.rows.schema`.
 
     Parameters
     ----------
@@ -39,17 +38,9 @@ class DatasetWriter:
     """
 
     def __init__(self, folder: str, embedding_dim: int, replaces: Sequence[str] = ()) -> None:
-        pyarrow = import_pyarrow()
         self._folder = folder
         self._replaces = replaces
-        self._schema = pyarrow.schema(
-            [
-                ("path", pyarrow.string()),
-                ("timestamp", pyarrow.float64()),
-                ("start_sample", pyarrow.int64()),
-                ("embedding", pyarrow.list_(pyarrow.float32(), embedding_dim)),
-            ]
-        )
+        self._schema = rows.schema(embedding_dim)
         self._part: PartialFile | None = None
         self._writer: Any = None
         self._tables: list[Any] = []
@@ -65,23 +56,11 @@ class DatasetWriter:
         EdgeL3Error
             If the part cannot be written: nothing of it remains then.
         """
-        pyarrow = import_pyarrow()
         if self._part is None:
             self._open()
-        windows, dim = embeddings.embedding.shape
+        windows = len(embeddings.embedding)
         self._sources.append({**metadata, "path": path_text(path), "absolute_path": key(path), "windows": windows})
-        values = pyarrow.array(np.ascontiguousarray(embeddings.embedding).reshape(-1))
-        self._tables.append(
-            pyarrow.table(
-                [
-                    pyarrow.array([path_text(path)] * windows, pyarrow.string()),
-                    pyarrow.array(embeddings.timestamps),
-                    pyarrow.array(embeddings.start_sample),
-                    pyarrow.FixedSizeListArray.from_arrays(values, dim),
-                ],
-                schema=self._schema,
-            )
-        )
+        self._tables.append(rows.table(path, embeddings, metadata))
         self._held += windows
         self._rows += windows
         if self._held >= _GROUP_ROWS:
@@ -169,7 +148,8 @@ class FinishedSources:
         self._records: dict[str, Metadata] = {}
         manner = {name: wanted[name] for name in MANNER}
         for part in parts(folder):
-            for record in read_sources(part):
+            sources = read_sources(part)
+            for record in sources:
                 if "graph_sha256" not in record:
                     raise EdgeL3Error(
                         f"{folder} was made by edgel3-onnx {record.get('version')}, whose records do not say which "
@@ -181,6 +161,11 @@ class FinishedSources:
                         "it by --overwrite, or name another directory"
                     )
                 self._records[record["absolute_path"]] = record
+            if sources and (missing := _missing_columns(part)):
+                raise EdgeL3Error(
+                    f"{folder} was made by an earlier edgel3-onnx, whose rows have no {', '.join(missing)}: replace it "
+                    "by --overwrite, or name another directory"
+                )
 
     def look_up(self, path: str, wanted: Metadata) -> tuple[bool, str | None]:
         """Whether the rows of a recording are there, and why if that is an error."""
@@ -233,6 +218,15 @@ def read_sources(part: str) -> list[Metadata]:
     return sources
 
 
+def _missing_columns(part: str) -> list[str]:
+    """The columns of today's rows that a part does not have."""
+    from pyarrow import parquet
+
+    with reading(part) as file:
+        names = set(parquet.read_schema(file).names)
+    return [name for name in rows.schema(1).names if name not in names]
+
+
 def _is_record(source: object) -> bool:
     """Whether this is the record of a recording; those of the first release have no absolute path, and no graph."""
     if not isinstance(source, dict) or not isinstance(source.get("path"), str):
@@ -241,20 +235,6 @@ def _is_record(source: object) -> bool:
     return known and type(source.get("windows")) is int
 
 
-def path_text(path: str) -> str:
-    """``path`` as valid UTF-8: bytes of a name that are not become ``\\xNN``."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
 def key(path: str) -> str:
     """What a recording is known by, however its path was typed and from which directory."""
     return path_text(os.path.abspath(path))
-
-
-def import_pyarrow() -> Any:
-    """Raises EdgeL3Error if the extra ``[parquet]`` is not installed."""
-    try:
-        import pyarrow
-    except ModuleNotFoundError as error:
-        raise EdgeL3Error("parquet needs pyarrow: pip install 'edgel3-onnx[parquet]'") from error
-    return pyarrow
