@@ -44,7 +44,9 @@ guess = cross_val_predict(classifier, X, y, groups=files, cv=GroupKFold(4))
 print(f"{accuracy_score(y, guess):.1%} of {len(y)} windows of {len(paths)} files")
 
 figure, axes = plt.subplots(figsize=(6, 5.4), layout="constrained")
-ConfusionMatrixDisplay.from_predictions(y, guess, normalize="true", ax=axes, cmap="Blues", values_format=".2f", colorbar=False)
+ConfusionMatrixDisplay.from_predictions(
+    y, guess, normalize="true", ax=axes, cmap="Blues", values_format=".2f", colorbar=False
+)
 plt.show()
 
 # %%
@@ -75,6 +77,8 @@ print(json.dumps([labels.tolist(), scores.max(axis=1).round(2).tolist()]))
 """
 seconds = [edgel3_onnx.frontend.resample(array, SR, 8000, "kaiser_best")[4000:12000] for array in arrays[::12]]
 graphs = [str(folder / "micro.waveform.fp32.onnx"), str(folder / "head.onnx")]
-done = subprocess.run([sys.executable, "-c", program, *graphs], input=np.stack(seconds).tobytes(), capture_output=True, check=True)
+done = subprocess.run(
+    [sys.executable, "-c", program, *graphs], input=np.stack(seconds).tobytes(), capture_output=True, check=True
+)
 for path, label, score in zip(paths[::12], *json.loads(done.stdout), strict=True):
     print(f"{Path(path).name:15} {label:8} {score}")

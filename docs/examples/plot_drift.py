@@ -55,7 +55,9 @@ drift = between / spread
 nearby = np.convolve(drift, np.ones(6) / 6, "same")
 
 figure, axes = plt.subplots(2, 1, figsize=(8, 5.6), sharex=True, layout="constrained", height_ratios=[1.2, 1])
-axes[0].imshow(((own - good.mean(0)) / (good.std(0) + 1e-9)).T, aspect="auto", extent=(0, 24, 0, 64), cmap="RdBu", vmin=-3, vmax=3)
+axes[0].imshow(
+    ((own - good.mean(0)) / (good.std(0) + 1e-9)).T, aspect="auto", extent=(0, 24, 0, 64), cmap="RdBu", vmin=-3, vmax=3
+)
 axes[0].set(ylabel="feature", title="embeddings of the recorder, one column per clip")
 axes[1].plot(hours, drift, color="0.7", lw=1)
 axes[1].plot(hours, nearby, color="C3", lw=2)

@@ -39,7 +39,9 @@ def front_end(model):
 speeds = {}
 for precision, provider in [("fp32", "cpu"), ("int8", "cpu"), ("fp32", "native")]:
     model = edgel3_onnx.load_embedding_model("micro", precision=precision, provider=provider, num_threads=1)
-    speeds[f"micro, {precision}\n{'ONNX Runtime' if provider == 'cpu' else 'native engine'}"] = windows_per_second(model)
+    speeds[f"micro, {precision}\n{'ONNX Runtime' if provider == 'cpu' else 'native engine'}"] = windows_per_second(
+        model
+    )
 speeds["front end:\nlog-mel images"] = front_end(model)
 
 # %%

@@ -20,7 +20,9 @@ from edgel3_onnx import cli
 folder = Path(tempfile.mkdtemp())
 (folder / "sounds").mkdir()
 write_folder(folder / "sounds", seconds=4)
-cli.main([str(folder / "sounds"), "--model-type", "micro", "--format", "parquet", "--output", str(folder / "set"), "-q"])
+cli.main(
+    [str(folder / "sounds"), "--model-type", "micro", "--format", "parquet", "--output", str(folder / "set"), "-q"]
+)
 
 # %%
 # The example: a siren that is not in the corpus.
@@ -36,7 +38,8 @@ found = duckdb.sql(
         FROM '{folder}/set/*.parquet' SELECT path, timestamp, embedding::FLOAT[64] AS e
     ), centre AS (
         SELECT list(m ORDER BY k)::FLOAT[64] AS c FROM (
-            SELECT k, avg(x) AS m FROM (SELECT unnest(e::FLOAT[]) AS x, generate_subscripts(e::FLOAT[], 1) AS k FROM windows)
+            SELECT k, avg(x) AS m
+            FROM (SELECT unnest(e::FLOAT[]) AS x, generate_subscripts(e::FLOAT[], 1) AS k FROM windows)
             GROUP BY k)
     ), scored AS (
         SELECT path, timestamp, list_cosine_similarity(

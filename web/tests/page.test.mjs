@@ -86,7 +86,7 @@ test('embeddings are those of the Python package, in every format', async (t) =>
   await closeAll();
 });
 
-// docs/browser.md, "In one minute", step by step.
+// docs/how-to/browser.md, "In one minute", step by step.
 test('the tutorial: a second call like the first is found', async () => {
   await page.click('text=Try an example');
   await settled(page, 1);
