@@ -23,10 +23,11 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "command_line",
 ]
-exclude_patterns = ["_build", "examples", "gallery/sg_execution_times*", "sg_execution_times*"]
+exclude_patterns = ["_build", "_templates", "examples", "gallery/sg_execution_times*", "sg_execution_times*"]
 
 # Reference
 autosummary_generate = True
+templates_path = ["_templates"]
 autodoc_typehints = "none"  # the docstrings say shapes too, and signatures with overloads are unreadable
 numpydoc_show_class_members = False
 add_module_names = False
@@ -124,6 +125,8 @@ def _link(text, target, anchor, *, folder, docname):
     path = pages.get(path, path)
     if HERE not in path.parents or not path.exists():
         return text
+    if path == HERE / "index.md":
+        anchor = ""
     up = len(Path(docname).parent.parts)
     return f"[{text}]({'../' * up}{path.relative_to(HERE)}{anchor})"
 
