@@ -116,7 +116,7 @@ def cannot_be_written(path: str | os.PathLike[str], error: OSError) -> EdgeL3Err
 def remove_abandoned(folder: str | os.PathLike[str]) -> None:
     """Remove the temporary files that killed processes left in ``folder``: those that nobody holds locked."""
     pattern = os.path.join(glob.escape(os.fspath(folder) or "."), f"{_PREFIX}*{_SUFFIX}")
-    for path in glob.glob(pattern, include_hidden=True):
+    for path in glob.glob(pattern):
         with suppress(OSError):
             if sys.platform == "win32":  # which refuses to remove what is open
                 os.unlink(path)

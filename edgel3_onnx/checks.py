@@ -8,14 +8,17 @@ from numbers import Real
 from edgel3_onnx.exceptions import EdgeL3ArgumentError
 
 
-def check_count(name: str, value: object) -> int:
-    """Return ``value``, a positive integer of any integer type, as an int."""
+def check_count(name: str, value: object, least: int = 1, most: int | None = None) -> int:
+    """Return ``value``, an integer of any integer type from ``least`` to ``most``, as an int."""
     try:
         count = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
-        count = 0
-    if count < 1 or isinstance(value, bool):
-        raise EdgeL3ArgumentError(f"{name} must be a positive integer, got {value!r}")
+        count = least - 1
+    if count < least or isinstance(value, bool) or (most is not None and count > most):
+        allowed = "a positive integer" if least == 1 else f"an integer of at least {least}"
+        if most is not None:
+            allowed = f"an integer from {least} to {most}"
+        raise EdgeL3ArgumentError(f"{name} must be {allowed}, got {value!r}")
     return count
 
 

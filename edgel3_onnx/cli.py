@@ -24,8 +24,11 @@ from edgel3_onnx.embedding import EmbeddingOptions
 from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error, WeightsUnavailableError
 from edgel3_onnx.files import get_output_path
 from edgel3_onnx.models import ModelOptions
-from edgel3_onnx.outputs.arrays import FORMATS
+from edgel3_onnx.outputs.arrays import FORMATS, WRITERS
 from edgel3_onnx.outputs.inspect import read_metadata
+from edgel3_onnx.outputs.table import FORMATS as TABLE_FORMATS
+from edgel3_onnx.outputs.table import write_table
+from edgel3_onnx.recordings.clock import ClockOptions
 from edgel3_onnx.recordings.decode import ReadingOptions
 from edgel3_onnx.recordings.linear import PCM_FORMATS, Linear
 from edgel3_onnx.terminal import usable_streams
@@ -90,6 +93,8 @@ def run(
     strict: bool = False,
     rate: float | None = None,
     pcm: str | None = None,
+    time_pattern: str | None = None,
+    time_zone: str | None = None,
 ) -> Summary:
     """Embed many files; a bad one is reported on standard error and does not keep the others from being done.
 
@@ -105,8 +110,9 @@ def run(
         As of :func:`edgel3_onnx.get_embedding`.
     verbose : bool
         Show a progress bar, where standard error is a terminal, and warnings.
-    format : {"npz", "npy", "parquet"}
-        "parquet" writes one dataset, ``output_dir``.
+    format : {"npz", "npy", "parquet", "csv", "csv.gz"}
+        "parquet" writes one dataset, ``output_dir``; "csv" and "csv.gz" do so too, and when all is done one table
+        beside it, ``<output_dir>.csv`` or ``<output_dir>.csv.gz``.
     recursive : bool
         Take sub-folders of input directories too.
     jobs : int
@@ -124,6 +130,8 @@ def run(
         is embedded, with zeros for what is lost inside, and a warning says what is missing.
     rate, pcm : float or None, {"s16le", "f32le"} or None
         Hz and samples of files that have no header: mono, "s16le" by default.
+    time_pattern, time_zone
+        As of :func:`edgel3_onnx.process_file`.
 
     Returns
     -------
@@ -146,10 +154,13 @@ def run(
     check_choice("format", format, FORMATS)
     if existing is not None:
         check_choice("existing", existing, ("replace", "skip"))
-    if format == "parquet" and output_dir is None:
-        raise EdgeL3ArgumentError("format parquet makes one dataset of all inputs: name its directory with --output")
+    if format not in WRITERS and output_dir is None:
+        raise EdgeL3ArgumentError(f"format {format} makes one dataset of all inputs: name its directory with --output")
+    table = format if format in TABLE_FORMATS else None
+    format = "parquet" if table else format
     quiet = not check_flag("verbose", verbose)
-    reading = _reading_options(strict, rate, pcm)
+    clock = ClockOptions.of(time_pattern, time_zone)
+    reading = replace(_reading_options(strict, rate, pcm), clock=clock)
     plan = plan_run(_paths(inputs), output_dir, suffix, format, recursive, reading.raw is not None)
     dataset = os.fspath(output_dir or "")
     options = RunOptions(model_options, embedding_options, reading, format, dataset, existing == "skip")
@@ -172,6 +183,8 @@ def run(
     ):
         for each in records:
             reporter.add(each)
+    if table is not None and not dry_run:
+        write_table(dataset, table)
     if all((task.problem or "").startswith(NO_RECORDINGS) for task in plan.tasks):
         print(f"Edgel3: No WAV files found in {inputs}. Aborting.")  # what programs around edgel3 look for
         sys.exit(EXIT_NO_RECORDINGS)

@@ -17,6 +17,7 @@ from edgel3_onnx.models import EmbeddingModel, given_or_loaded
 from edgel3_onnx.outputs import record
 from edgel3_onnx.outputs.arrays import is_current, write_npz
 from edgel3_onnx.outputs.record import Metadata
+from edgel3_onnx.recordings.clock import Clock, ClockOptions, read_clock
 from edgel3_onnx.recordings.decode import ReadingOptions, open_recording
 from edgel3_onnx.recordings.findings import Findings
 from edgel3_onnx.streaming import WindowStream
@@ -45,6 +46,8 @@ class EmbeddedFile:
         Per channel, at that rate; zeros where something is lost included.
     findings : Findings
         Whether the recording is whole.
+    clock : Clock
+        When the recording began.
     embeddings : Embeddings or None
     """
 
@@ -55,6 +58,7 @@ class EmbeddedFile:
     sample_rate: float = 0.0
     samples: int = 0
     findings: Findings = field(default_factory=Findings)
+    clock: Clock = field(default_factory=Clock)
     embeddings: Embeddings | None = None
 
     @property
@@ -66,7 +70,8 @@ class EmbeddedFile:
         """What decoding told about the file."""
         rate = self.sample_rate
         samples = {"sample_rate": int(rate) if rate.is_integer() else rate, "samples": self.samples}
-        return {**samples, **self.findings.record()}
+        clock = {"recorded_at": self.clock.recorded_at, "clock": self.clock.source}
+        return {**samples, **self.findings.record(), **clock}
 
 
 def embed_files(
@@ -135,7 +140,7 @@ def _windows(
                 except EdgeL3ArgumentError as error:
                     raise EdgeL3Error(f"{error} (counted from {job.seconds:.2f} s on)") from error
                 job.samples = stream.samples
-            job.findings = recording.findings
+            job.findings, job.clock = recording.findings, read_clock(job.path, reading.clock)
         _check_findings(job, stream.samples, reading.strict)
         yield from stream.finish(batch_size)
     except OSError as error:
@@ -185,6 +190,8 @@ def process_file(
     precision: str = "fp32",
     provider_options: Mapping[str, str] | None = None,
     strict: bool = False,
+    time_pattern: str | None = None,
+    time_zone: str | None = None,
 ) -> None:
     """Compute the embedding of an audio file, or of each of a list of them, and save it as .npz.
 
@@ -206,6 +213,11 @@ def process_file(
     strict : bool
         Make it an error if something of a recording is lost, or its length had to be guessed. Otherwise what decodes
         is embedded, with zeros for what is lost inside, and a warning says what is missing.
+    time_pattern : str or None
+        How names of files have the time when the recording began, as of strptime: "%Y%m%d_%H%M%S". Where a name has
+        none, and by default, the time is that of GUANO, AudioMoth or Broadcast Wave in a WAV file.
+    time_zone : str or None
+        The zone of clocks that do not say theirs: "UTC", "+02:00", "Europe/Berlin". None: such times are not taken.
 
     The other parameters are those of :func:`edgel3_onnx.get_embedding`. The .npz holds ``embedding`` float32
     (T, D), ``timestamps`` float64 (T,), ``start_sample`` int64 (T,), where each window starts in samples at the
@@ -232,7 +244,7 @@ def process_file(
     replace = check_flag("overwrite", overwrite)
     outputs = _outputs(filepath, suffix, output_dir)
     model = given_or_loaded(model, locals())
-    reading = ReadingOptions(check_flag("strict", strict))
+    reading = ReadingOptions(check_flag("strict", strict), clock=ClockOptions.of(time_pattern, time_zone))
     common = {**record.manner(model, options), **reading.wanted()}
     started: deque[Metadata] = deque()  # filled by the thread that reads ahead
 

@@ -7,8 +7,9 @@ import numpy as np
 
 from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.outputs.arrays import reading
-from edgel3_onnx.outputs.dataset import MAGIC, import_pyarrow
+from edgel3_onnx.outputs.dataset import MAGIC
 from edgel3_onnx.outputs.record import from_json
+from edgel3_onnx.outputs.rows import import_pyarrow
 
 if TYPE_CHECKING:
     import pandas

@@ -4,7 +4,6 @@ The loops are in C (``_frontend``); this module checks arguments and owns the ar
 """
 
 import functools
-import operator
 import sys
 import threading
 from typing import Any, Protocol
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _frontend, cpu
+from .checks import check_count
 from .exceptions import EdgeL3ArgumentError
 from .spec import FrontEndSpec
 
@@ -45,10 +45,10 @@ def num_windows(n: int, spec: FrontEndSpec, hop_length: int, center: bool = Fals
 
     Raises
     ------
-    EdgeL3ArgumentError : ``n`` or ``hop_length`` is no whole number of at least 1
+    EdgeL3ArgumentError : ``n`` or ``hop_length`` is no positive integer
     """
-    length = _whole("n", n, 1) + (spec.window_length // 2 if center else 0)
-    hop_length = _whole("hop_length", hop_length, 1)
+    length = check_count("n", n) + (spec.window_length // 2 if center else 0)
+    hop_length = check_count("hop_length", hop_length)
     return 1 + -(-max(length - spec.window_length, 0) // hop_length)
 
 
@@ -86,10 +86,10 @@ def log_mel(
     if audio.shape[0] == 0:
         raise EdgeL3ArgumentError("audio is empty; at least 1 sample is needed")
     total = num_windows(audio.shape[0], spec, hop_length, center)
-    start = _whole("start", start, 0)
+    start = check_count("start", start, least=0)
     if start >= total:
         raise EdgeL3ArgumentError(f"start={start} is beyond the end: the signal has {total} windows")
-    count = total - start if count is None else _whole("count", count, 1)
+    count = total - start if count is None else check_count("count", count)
     if count > total - start:
         raise EdgeL3ArgumentError(f"count={count} from start={start} is beyond the end: the signal has {total} windows")
     lead = spec.window_length // 2 if center else 0
@@ -239,16 +239,6 @@ def _plan(spec: FrontEndSpec, level: int) -> _frontend.MelPlan:
 @functools.lru_cache(maxsize=8)
 def _kaiser_filter(sr_orig: float, sr_new: float, level: int) -> _frontend.KaiserFilter:
     return _frontend.KaiserFilter(sr_new / sr_orig, level)
-
-
-def _whole(name: str, value: int, least: int) -> int:
-    try:
-        whole = operator.index(value)
-    except TypeError:
-        raise EdgeL3ArgumentError(f"{name}={value!r} is not a whole number") from None
-    if whole < least:
-        raise EdgeL3ArgumentError(f"{name}={whole} is less than {least}")
-    return whole
 
 
 def _rate(name: str, value: float) -> float:

@@ -84,16 +84,16 @@ def read_regions(path: str | os.PathLike[str]) -> list[Region]:
     """
     path = os.fspath(path)
     text = _read_text(path)
-    first = next((line for line in text.splitlines() if line.strip()), None)
+    first = next((line for line in text.split("\n") if line.strip()), None)
     if first is None:
         return []
-    names = _names(first)
     if "\t" in first and _is_number(first.partition("\t")[0]):
         return list(_read_audacity(path, text))
-    if {_BEGIN, _END} <= set(names):
+    if {_BEGIN, _END} <= {name.strip() for name in first.split("\t")}:
         return list(_read_table(path, text, "\t", _raven_row))
-    if {"start", "end"} <= set(names):
-        return list(_read_table(path, text, _delimiter(first), _csv_row))
+    delimiter = max(_DELIMITERS, key=first.count)
+    if {"start", "end"} <= _names(first, delimiter):
+        return list(_read_table(path, text, delimiter, _csv_row))
     raise EdgeL3Error(
         f"{path}, line 1: neither a label track of Audacity (start, end and label between tabs), nor a selection table "
         f"of Raven (columns {_BEGIN} and {_END}), nor a CSV with columns start and end: {_quote(first)}"
@@ -249,7 +249,7 @@ def _rows(path: str, table: Any, delimiter: str, make: _Row) -> Iterator[Region]
         if not any(cell.strip() for cell in cells):
             continue
         if names is None:
-            names = [_known(cell.strip()) for cell in cells]
+            names = [cell.strip() if make is _raven_row else _known(cell.strip()) for cell in cells]
             if len(set(names)) < len(names):
                 twice = next(name for name in names if names.count(name) > 1)
                 raise EdgeL3Error(f"{path}, line {table.line_num}: two columns are called {_quote(twice)}")
@@ -323,17 +323,18 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _names(header: str) -> list[str]:
-    return [_known(name.strip().strip('"')) for name in header.lstrip("\ufeff").split(_delimiter(header))]
+def _names(header: str, delimiter: str) -> set[str]:
+    """The columns that a header names; none if it is no header."""
+    try:
+        cells = next(csv.reader([header], delimiter=delimiter, strict=True))
+    except csv.Error:
+        return set()
+    return {_known(cell.strip()) for cell in cells}
 
 
 def _known(name: str) -> str:
     """The name of a column of ours however it is capitalised, others as they are."""
     return name.lower() if name.lower() in {*_CSV, "low_freq", "high_freq"} else name
-
-
-def _delimiter(header: str) -> str:
-    return max(_DELIMITERS, key=header.count)
 
 
 def _first_of(wanted: Sequence[str], names: Iterable[str]) -> str | None:

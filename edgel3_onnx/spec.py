@@ -1,9 +1,9 @@
 """The numbers of the front ends and of the networks; nothing else in the project repeats them."""
 
-import operator
 from dataclasses import dataclass
 from numbers import Real
 
+from edgel3_onnx.checks import check_count
 from edgel3_onnx.exceptions import EdgeL3ArgumentError
 
 FFT_SIZES = (1024, 2048)  # samples; what the C front end has tables for
@@ -32,24 +32,17 @@ class FrontEndSpec:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
             raise EdgeL3ArgumentError(f"name={self.name!r} is not a string")
-        self._check_whole("sample_rate", 1, 1_000_000)
-        self._check_whole("n_fft", min(FFT_SIZES), max(FFT_SIZES))
+        self._check_integer("sample_rate", 1, 1_000_000)
+        self._check_integer("n_fft", min(FFT_SIZES), max(FFT_SIZES))
         if self.n_fft not in FFT_SIZES:
             raise EdgeL3ArgumentError(f"n_fft={self.n_fft} is not available; choose one of: {FFT_SIZES}")
-        self._check_whole("hop_length", 1, self.sample_rate)
-        self._check_whole("n_mels", 1, self.n_fft // 2)
+        self._check_integer("hop_length", 1, self.sample_rate)
+        self._check_integer("n_mels", 1, self.n_fft // 2)
         self._check_real("amin", 1e-100, 1)
         self._check_real("top_db", 0, 1000)
 
-    def _check_whole(self, field: str, least: int, most: int) -> None:
-        value = getattr(self, field)
-        try:
-            whole = operator.index(value)
-        except TypeError:
-            raise EdgeL3ArgumentError(f"{field}={value!r} is not a whole number") from None
-        if isinstance(value, bool) or not least <= whole <= most:
-            raise EdgeL3ArgumentError(f"{field}={value!r} is not from {least} to {most}")
-        object.__setattr__(self, field, whole)
+    def _check_integer(self, field: str, least: int, most: int) -> None:
+        object.__setattr__(self, field, check_count(field, getattr(self, field), least, most))
 
     def _check_real(self, field: str, least: float, most: float) -> None:
         value = getattr(self, field)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgel3_onnx.exceptions import EdgeL3Error
+from edgel3_onnx.export.convert import isolated
 from edgel3_onnx.export.convert.calibration import log_mel_images
 from edgel3_onnx.export.convert.graph import parse, read_metadata
 from edgel3_onnx.export.convert.source import read_file
@@ -68,6 +69,21 @@ class Graph:
         return np.concatenate(pieces)
 
 
+def read_graph(path: str) -> Graph:
+    """Load a graph that may come from anywhere: first in a process of its own, where it runs once.
+
+    Raises EdgeL3Error if it cannot be read, is damaged, does not run or takes more time or memory than it may there.
+    """
+    data = read_file(path)
+    isolated.call(_try_out, data, path, source_file=path)
+    return Graph(data, path)
+
+
+def _try_out(data: bytes, source_file: str) -> bytes:
+    graph = Graph(data, source_file)
+    return graph.embed(np.zeros((1, graph.spec.sample_rate), np.float32)).tobytes()
+
+
 def compare(graph: Graph, reference: Graph, windows: Iterable[Array]) -> Deviation:
     """Measure ``graph`` against ``reference`` on windows, each float32 (n, sample_rate).
 
@@ -105,7 +121,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--audio", metavar="DIR", required=True, help="directory with recordings")
     args = parser.parse_args(argv)
     try:
-        graph, reference = (Graph(read_file(path), path) for path in (args.graph, args.reference))
+        graph, reference = (read_graph(path) for path in (args.graph, args.reference))
         recordings = read_windows(args.audio, graph.spec)
         print(compare(graph, reference, (windows for _, windows in recordings)))
     except EdgeL3Error as error:

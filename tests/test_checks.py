@@ -24,6 +24,25 @@ def test_what_is_no_count(value):
         assert str(caught.value) == f"n must be a positive integer, got {value!r}"
 
 
+@pytest.mark.parametrize(
+    ("value", "least", "most", "allowed"),
+    [
+        (-1, 0, None, "an integer of at least 0"),
+        (True, 0, None, "an integer of at least 0"),
+        ("0", 0, None, "an integer of at least 0"),
+        (0, 1, 9, "an integer from 1 to 9"),
+        (10, 1, 9, "an integer from 1 to 9"),
+        (4.0, 1, 9, "an integer from 1 to 9"),
+    ],
+)
+def test_counts_within_bounds(value, least, most, allowed):
+    assert check_count("n", least, least, most) == least
+    assert check_count("n", 9, least, most) == 9
+    with pytest.raises(EdgeL3ArgumentError) as caught:
+        check_count("n", value, least, most)
+    assert str(caught.value) == f"n must be {allowed}, got {value!r}"
+
+
 def test_none_is_a_count_only_where_it_may_be():
     assert check_optional_count("n", None) is None
     with pytest.raises(EdgeL3ArgumentError):

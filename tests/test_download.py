@@ -173,14 +173,17 @@ def test_directory_mirror_is_read_even_offline(tmp_path, monkeypatch, form):
     (mirror / FILE).write_bytes(DATA + b"x")
     assert failure("http://upstream.invalid/").startswith(f"{mirror / FILE}: not the published file")
     (mirror / FILE).unlink()
-    assert failure("http://upstream.invalid/") == f"{mirror / FILE}: No such file or directory\n{NOT_TRIED}"
+    assert (
+        failure("http://upstream.invalid/")
+        == f"{mirror / FILE}: cannot be read (No such file or directory)\n{NOT_TRIED}"
+    )
 
 
 def test_mirror_file_has_a_size_cap(tmp_path, monkeypatch):
     (tmp_path / FILE).write_bytes(DATA)
     monkeypatch.setenv("EDGEL3_ONNX_MIRROR", str(tmp_path))
     monkeypatch.setattr(download, "MAX_BYTES", 1000)
-    assert failure("http://upstream.invalid/") == f"{tmp_path / FILE}: larger than 1000 bytes\n{NOT_TRIED}"
+    assert failure("http://upstream.invalid/") == f"{tmp_path / FILE}: more than the 1000 bytes allowed\n{NOT_TRIED}"
 
 
 def test_offline_never_touches_the_network(upstream, monkeypatch):

@@ -234,6 +234,22 @@ def test_verify_refuses_in_one_line(exported, recordings, tmp_path, capsys, seed
         assert error.startswith("error: ") and message in error and error.count("\n") == 1
 
 
+def test_verify_runs_what_may_be_hostile_within_limits(exported, recordings, tmp_path, capsys):
+    """A graph that takes 3 GB, in a process that may take one."""
+    good = str(exported[0] / "sea-64.mel.fp32.onnx")
+    model = onnx.load(good)
+    graph, last = model.graph, model.graph.output[0].name
+    next(node for node in graph.node if last in node.output).output[0] = "before"
+    graph.initializer.append(onnx.numpy_helper.from_array(np.array([800_000_000]), "shape"))
+    graph.node.append(onnx.helper.make_node("ConstantOfShape", ["shape"], ["large"]))
+    graph.node.append(onnx.helper.make_node("ReduceMax", ["large"], ["zero"], keepdims=0))
+    graph.node.append(onnx.helper.make_node("Add", ["before", "zero"], [last]))
+    onnx.save(model, tmp_path / "large.onnx")
+    assert verify([str(tmp_path / "large.onnx"), good, "--audio", str(recordings)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {tmp_path / 'large.onnx'}: ") and error.count("\n") == 1
+
+
 def test_deviation_of_known_embeddings():
     expected = np.array([[3.0, 4.0], [0.0, 0.0], [0.0, 2.0]])
     found = np.array([[3.0, 4.0], [0.0, 0.0], [2.0, 2.0]])

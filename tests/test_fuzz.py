@@ -18,7 +18,7 @@ from edgel3_onnx import EdgeL3Error
 class Target:
     name: str
     read: Any
-    forks: bool = True
+    is_isolated: bool = False
     def samples(self):
         return [b"sample"]
     def mutate(self, random, data):
@@ -26,7 +26,7 @@ class Target:
 
 def refuse(data):
     if data[-1] < 128:
-        raise EdgeL3Error("x: not read within 10 s" if data[-1] == 7 else "x: damaged")
+        raise EdgeL3Error("x: takes too much memory" if data[-1] == 7 else "x: damaged")
 
 def fail(data):
     if data[-1] == 5:
@@ -40,6 +40,7 @@ def grow(data):
     bytearray(3 << 30)
 
 TARGETS = {each.__name__: Target(each.__name__, each) for each in (refuse, fail, die, grow)}
+TARGETS["die-alone"] = Target("die-alone", die, is_isolated=True)
 """
 
 
@@ -67,6 +68,14 @@ def test_what_is_read_or_refused_is_counted(fuzz, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     inputs, read, refused, stopped, broken = counts(done, "refuse")
     assert inputs == read + refused + stopped > 100 and read > 10 and refused > 10 and stopped > 0 and broken == 0
+    assert not (tmp_path / "fuzz-findings").exists()
+
+
+def test_what_is_isolated_may_die(fuzz, tmp_path):
+    done = fuzz("--targets", "die-alone", "--seconds", "2")
+    assert done.returncode == 0
+    inputs, read, refused, stopped, broken = counts(done, "die-alone")
+    assert inputs == read + stopped and read > 50 and stopped > 1 and refused == broken == 0
     assert not (tmp_path / "fuzz-findings").exists()
 
 

@@ -76,6 +76,18 @@ def test_unknown_columns_are_kept(tmp_path):
     assert (tmp_path / "again.txt").read_text() == raven
 
 
+@pytest.mark.parametrize("name", ["Annotation", "Label", "Species", "Common Name", "Species Code"])
+def test_what_people_call_the_label_in_raven(name, tmp_path):
+    text = f"Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tLow Freq (Hz)\tHigh Freq (Hz)\tstart\t{name}\n"
+    text += '1\tS\t1\t0.5\t1.5\t\t\t12:30\t"it\'s"\n'
+    found = read(tmp_path, text)
+    assert [(region.start, region.label) for region in found] == [(0.5, '"it\'s"')]
+    write_raven(tmp_path / "again.txt", found)
+    assert (tmp_path / "again.txt").read_text() == text
+    with pytest.raises(EdgeL3Error, match="neither a label track"):
+        read(tmp_path, text.replace("Begin Time (s)", '"Begin Time (s)"'))
+
+
 def test_raven_tables_of_several_files_have_times_of_each_file(tmp_path):
     text = "Begin Time (s)\tEnd Time (s)\tFile Offset (s)\tBegin File\tCommon Name\n3605.25\t3606.5\t5.25\tb.wav\tOwl\n"
     found = read(tmp_path, text)
@@ -100,6 +112,9 @@ BAD = {
     "0,5\t1,5\tx\n": "line 1: start must be a number with a decimal point, got '0,5'",
     "start,end,start\n1,2,3\n": "line 1: two columns are called 'start'",
     "onset,offset\n1,2\n": "line 1: neither a label track of Audacity",
+    '"a,start",end\n1,2\n': "line 1: neither a label track of Audacity",
+    "\ufeff\ufeffstart,end\n1,2\n": "line 1: neither a label track of Audacity",
+    'start,end,"no\n1,2,x\n': "line 1: neither a label track of Audacity",
     "1,2,x\n": "line 1: neither a label track of Audacity",
     "0.5\t1\tx\n2 3 y\n": "line 2: start and end between tabs are needed, got '2 3 y'",
     "\\\t100\t200\n": "line 1: neither a label track of Audacity",
@@ -218,7 +233,8 @@ def test_times_do_not_drift_in_a_day(write, hop, rate, tmp_path):
     np.testing.assert_allclose([region.end * rate for region in found], np.add(starts, rate), rtol=0, atol=1e-3)
 
 
-def test_a_million_regions_are_read_and_written_in_seconds(tmp_path):
+@pytest.mark.slow
+def test_a_million_regions_are_read_in_seconds(tmp_path):
     rows = "".join(f"{k % 1000}.wav,{k / 8},{k / 8 + 1},bird {k % 7}\n" for k in range(1_000_000))
     (tmp_path / "many.csv").write_text("path,start,end,label\n" + rows)
     began = time.process_time()

@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 import golden
 from conftest import posix_only
 from edgel3_onnx import EdgeL3Error, cli
+from edgel3_onnx.embedding import Embeddings
+from edgel3_onnx.outputs.arrays import is_current, write_npz
 from edgel3_onnx.outputs.inspect import read_metadata
 
 FORMATS = ["npz", "npy", "parquet"]
@@ -336,3 +338,13 @@ def test_unreadable(whole, tmp_path):
     path.chmod(0)
     with pytest.raises(EdgeL3Error, match=r"a\.npz: cannot be read \(Permission denied\)"):
         read_metadata(path)
+
+
+def test_a_record_that_does_not_say_so_is_of_a_whole_recording(tmp_path):
+    """Which no other decoder could decode more of."""
+    embeddings = Embeddings(
+        np.zeros((1, 2), np.float32), np.zeros(1), np.zeros(1, np.int64), start=np.zeros(1), end=np.ones(1)
+    )
+    for said, current in (({}, True), ({"complete": True}, True), ({"complete": False}, False)):
+        write_npz(tmp_path / "a.npz", embeddings, {"model": "x", **said})
+        assert is_current(str(tmp_path / "a.npz"), {"model": "x"}) is current

@@ -133,6 +133,12 @@ def test_own_graph_is_used_where_it_is(mirror, variant, tmp_path):
         weights.convert_file(own, "sea-64")
 
 
+def test_there_are_three_precisions(tmp_path):
+    """Which is found out before the file is looked at."""
+    with pytest.raises(EdgeL3ArgumentError, match="precision must be one of fp32, int8, fp16, got 'int4'"):
+        weights.convert_file(tmp_path / "absent.h5", "sea-64", "int4")
+
+
 def test_pruned_weights_take_little_room(tmp_path):
     own = tmp_path / "own.h5"
     golden.write_h5(own, golden.weights(9545, NETWORKS["sparse"], pruned=True), "sparse")

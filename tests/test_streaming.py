@@ -58,6 +58,7 @@ chunks = st.lists(st.integers(0, 10**6), max_size=8)
     batch_size=st.integers(1, 9),
 )
 @example(samples=1, cuts=[], hop_length=800, center=False, sr=8000, batch_size=1)
+@example(samples=30000, cuts=[*range(0, 30000, 500)], hop_length=20000, center=False, sr=8000, batch_size=1)
 @example(samples=29999, cuts=[0, 0, 1], hop_length=20000, center=True, sr=8000, batch_size=2)
 def test_windows_do_not_depend_on_chunks(resampler, samples, cuts, hop_length, center, sr, batch_size):
     from edgel3_onnx.frontend import resample

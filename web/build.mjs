@@ -1,7 +1,7 @@
 // Puts the page together:  node build.mjs [FOLDER]   (default: dist, beside this file)
 //
-// Nothing is bundled or compiled: the sources are copied as they are, with three files of ONNX Runtime, the model,
-// and their licences. The result works from any web server and any path on it.
+// Nothing is bundled or compiled: the sources are copied as they are, with three files of ONNX Runtime, the model, the
+// decoders, and their licences. The result works from any web server and any path on it.
 
 import { createHash } from 'node:crypto';
 import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -11,12 +11,20 @@ import { gzipSync } from 'node:zlib';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const target = resolve(process.argv[2] ?? join(here, 'dist'));
-const runtime = join(here, 'node_modules', 'onnxruntime-web');
+const modules = join(here, 'node_modules');
 const graph = join(here, '..', 'onnx_models', 'micro.onnx');
-const ORT_FILES = ['ort.wasm.min.mjs', 'ort-wasm-simd-threaded.mjs', 'ort-wasm-simd-threaded.wasm'];
+const LIBRARIES = [ // in node_modules, in the page
+  ['onnxruntime-web/dist/ort.wasm.min.mjs', 'model/ort/ort.wasm.min.mjs'],
+  ['onnxruntime-web/dist/ort-wasm-simd-threaded.mjs', 'model/ort/ort-wasm-simd-threaded.mjs'],
+  ['onnxruntime-web/dist/ort-wasm-simd-threaded.wasm', 'model/ort/ort-wasm-simd-threaded.wasm'],
+  ['mpg123-decoder/dist/mpg123-decoder.min.js', 'codecs/mpg123-decoder.min.js'],
+  ['opus-recorder/dist/decoderWorker.min.wasm', 'codecs/libopus.wasm'],
+  ['opus-recorder/LICENSE.md', 'codecs/libopus-LICENSE.md'],
+];
 
-if (!existsSync(runtime)) {
-  console.error(`${runtime} is missing: run  npm ci --prefix ${here}`);
+const missing = LIBRARIES.map(([from]) => join(modules, from)).find((file) => !existsSync(file));
+if (missing) {
+  console.error(`${missing} is missing: run  npm ci --prefix ${here}`);
   process.exit(1);
 }
 if (existsSync(target) && readdirSync(target).length && !existsSync(join(target, 'model', 'model.json'))) {
@@ -24,11 +32,10 @@ if (existsSync(target) && readdirSync(target).length && !existsSync(join(target,
   process.exit(1);
 }
 rmSync(target, { recursive: true, force: true });
-mkdirSync(join(target, 'model', 'ort'), { recursive: true });
-for (const name of ['index.html', 'style.css', 'icon.svg', 'src', 'LICENSES.txt']) {
+for (const name of ['index.html', 'style.css', 'icon.svg', 'src', 'LICENSES.txt', 'LGPL-2.1.txt']) {
   cpSync(join(here, name), join(target, name), { recursive: true });
 }
-for (const name of ORT_FILES) cpSync(join(runtime, 'dist', name), join(target, 'model', 'ort', name));
+for (const [from, to] of LIBRARIES) cpSync(join(modules, from), join(target, to));
 cpSync(graph, join(target, 'model', 'micro.onnx'));
 writeFileSync(join(target, 'model', 'model.json'), JSON.stringify(describe(readFileSync(graph)), null, 2));
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgel3_onnx.metadata import PRECISIONS
-from edgel3_onnx.outputs.arrays import FORMATS
+from edgel3_onnx.outputs.arrays import FORMATS, WRITERS
 from edgel3_onnx.recordings.linear import PCM_FORMATS
 from edgel3_onnx.spec import RESAMPLERS
 from edgel3_onnx.store.registry import MODEL_TYPES
@@ -38,12 +38,15 @@ exit status: 0 all done, 1 some failed, 2 wrong usage, 130 or 143 stopped by Ctr
 _MODEL = {"model_type", "emb_dim", "retrain_type", "model_sparsity", "weights", "precision"}
 _MODEL |= {"provider", "provider_option", "num_threads"}
 _WINDOWS = {"hop_size", "no_centering", "resampler", "rate", "pcm", "strict"}
+_CLOCK = {"time_pattern", "time_zone"}
 _EFFECTIVE = {
     "files": _MODEL
     | _WINDOWS
+    | _CLOCK
     | {"output_dir", "suffix", "format", "recursive", "existing", "dry_run", "report", "batch_size", "jobs"},
     "a parquet dataset": _MODEL
     | _WINDOWS
+    | _CLOCK
     | {"output_dir", "format", "recursive", "existing", "dry_run", "report", "batch_size", "jobs"},
     "standard input": _MODEL | _WINDOWS,
     "standard input as one file": _MODEL | _WINDOWS | {"format", "output_dir", "suffix"},
@@ -66,13 +69,14 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("give files or directories to embed, or - for standard input")
     if "-" in args.inputs and len(args.inputs) > 1:
         parser.error("- (standard input) goes alone")
-    if args.inputs == ["-"] and args.format == "parquet":
-        parser.error("standard input is saved as npz or npy, not as parquet")
+    of_all = args.format not in (None, *WRITERS)
+    if args.inputs == ["-"] and of_all:
+        parser.error(f"standard input is saved as npz or npy, not as {args.format}")
     _refuse_without_effect(parser, args)
     if args.pcm is not None and args.rate is None:
         parser.error("--pcm needs --rate")
-    if args.format == "parquet" and args.output_dir is None:
-        parser.error("--format parquet makes one dataset of all inputs: name its directory with --output")
+    if of_all and args.output_dir is None:
+        parser.error(f"--format {args.format} makes one dataset of all inputs: name its directory with --output")
     return args
 
 
@@ -100,7 +104,7 @@ def _mode(args: argparse.Namespace) -> str:
         return "--demo"
     if args.inputs == ["-"]:
         return "standard input" if args.format is None else "standard input as one file"
-    return "a parquet dataset" if args.format == "parquet" else "files"
+    return "files" if args.format in (None, *WRITERS) else "a parquet dataset"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -211,7 +215,8 @@ def _add_output(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--format",
         choices=FORMATS,
-        help="npz (default), npy (the embedding alone), or parquet (all inputs in the one dataset DIR)",
+        help="npz (default), npy (the embedding alone), parquet (all inputs in the one dataset DIR), or csv, csv.gz "
+        "(the same, and of it one table, DIR.csv or DIR.csv.gz)",
     )
     group.add_argument("--recursive", "-r", action="store_true", help="take the sub-folders of directories too")
     existing = group.add_mutually_exclusive_group()
@@ -269,6 +274,16 @@ def _add_reading(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--rate", metavar="HZ", type=positive_float, help="what has no header is raw mono PCM at this rate"
+    )
+    group.add_argument(
+        "--time-pattern",
+        metavar="P",
+        help="how file names have the time when a recording began, such as %%Y%%m%%d_%%H%%M%%S",
+    )
+    group.add_argument(
+        "--time-zone",
+        metavar="Z",
+        help="of recorders' clocks that do not say theirs: UTC, +02:00, Europe/Berlin",
     )
     group.add_argument("--pcm", choices=tuple(PCM_FORMATS), help="samples of raw PCM (default: s16le)")
 

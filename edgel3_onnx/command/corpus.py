@@ -12,7 +12,7 @@ from edgel3_onnx.recordings.pyav import has_av
 
 NO_RECORDINGS = "has no recordings"  # how the problem of an empty directory begins
 _SHOWN = 5  # collisions that an error message lists
-_OURS = frozenset((".npz", ".npy", ".parquet", ".jsonl"))  # what a run writes
+_OURS = frozenset((".npz", ".npy", ".parquet", ".csv", ".gz", ".jsonl"))  # what a run writes
 
 
 @dataclass(frozen=True)

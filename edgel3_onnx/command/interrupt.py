@@ -1,6 +1,7 @@
 """Ctrl-C and SIGTERM as an exception that unwinds, so that temporary files are removed on the way."""
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -57,6 +58,25 @@ def held() -> Iterator[None]:
         signum, _Pending.signum = _Pending.signum, None
     if signum is not None:
         raise Interrupted(signum)
+
+
+@contextmanager
+def heard() -> Iterator[None]:
+    """Inside of :func:`held`: let signals raise at once, those that came before too, while nothing would be lost.
+
+    This is for waiting. Other threads than the main one may pass through: Python handles no signals there.
+    """
+    if not _Pending.held or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _Pending.held = False
+    try:
+        signum, _Pending.signum = _Pending.signum, None
+        if signum is not None:
+            raise Interrupted(signum)
+        yield
+    finally:
+        _Pending.held = True
 
 
 @contextmanager

@@ -58,9 +58,9 @@ def embed_stdin(
         If nothing arrives, a sample is not finite or the output cannot be written; if ``reading`` is strict, and
         something is lost or its length had to be guessed.
     """
-    audio = open_pipe(PipeReader(binary_stdin()), reading.raw)
-    stream = EmbeddingStream(model, audio.sample_rate, options.hop_size, options.center, options.resampler)
-    with _warnings_as_lines(quiet):
+    with interrupt.held(), _warnings_as_lines(quiet):  # what is read is not lost: only waiting is interrupted
+        audio = open_pipe(PipeReader(binary_stdin(), interrupt.heard), reading.raw)
+        stream = EmbeddingStream(model, audio.sample_rate, options.hop_size, options.center, options.resampler)
         if output is None:
             _embed_pipe(audio, stream, _JsonLines(model, options), reading.strict)
             return
@@ -70,13 +70,13 @@ def embed_stdin(
         except interrupt.Interrupted as stop:
             parts.append(stream.flush()[0])
             interruption = stop
-    embedding = np.concatenate(parts)
-    if len(embedding):
-        source = {"source": "-", "sample_rate": audio.sample_rate, "samples": stream.samples}
-        metadata = {**record.manner(model, options), **source, **audio.findings().record()}
-        WRITERS[os.path.splitext(output)[1][1:]](output, Embeddings.of(embedding, model, options), metadata)
-    if interruption is not None:
-        raise interruption
+        embedding = np.concatenate(parts)
+        if len(embedding):
+            source = {"source": "-", "sample_rate": audio.sample_rate, "samples": stream.samples}
+            metadata = {**record.manner(model, options), **source, **audio.findings().record()}
+            WRITERS[os.path.splitext(output)[1][1:]](output, Embeddings.of(embedding, model, options), metadata)
+        if interruption is not None:
+            raise interruption
 
 
 class _JsonLines:
@@ -98,13 +98,12 @@ class _JsonLines:
 def _embed_pipe(audio: Live, stream: EmbeddingStream, emit: Callable[[Float32], object], strict: bool) -> None:
     """Push what arrives into ``stream`` and hand the embeddings to ``emit``, until the pipe ends."""
     for block in audio.blocks():
-        with interrupt.held():
-            try:
-                embedding, _ = stream.push(mix_down(block))
-            except EdgeL3ArgumentError as error:
-                seconds = stream.samples / audio.sample_rate
-                raise EdgeL3Error(f"standard input: {error} (counted from {seconds:.2f} s on)") from error
-            emit(embedding)
+        try:
+            embedding, _ = stream.push(mix_down(block))
+        except EdgeL3ArgumentError as error:
+            seconds = stream.samples / audio.sample_rate
+            raise EdgeL3Error(f"standard input: {error} (counted from {seconds:.2f} s on)") from error
+        emit(embedding)
     findings = audio.findings()
     if stream.samples == 0:
         raise EdgeL3Error(f"standard input has no samples{f' ({findings.loss})' if findings.loss else ''}")

@@ -18,7 +18,7 @@ from edgel3_onnx.embedding import Embeddings
 from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.outputs.record import Metadata, first_difference, from_json, to_json
 
-FORMATS = ("npz", "npy", "parquet")
+FORMATS = ("npz", "npy", "parquet", "csv", "csv.gz")  # the first two: one output for each recording
 Float32 = NDArray[np.float32]
 
 NPY_MAGIC = b"\x93NUMPY"

@@ -15,7 +15,7 @@ Metadata = dict[str, Any]
 
 # How embeddings were made, and from what. Versions and the provider are recorded too, but do not count: they change
 # the numbers only within the tolerance that is documented.
-MANNER = ("variant", "graph_sha256", "precision", "resampler", "hop_size", "center")
+MANNER = ("variant", "graph_sha256", "precision", "resampler", "hop_size", "center", "time_pattern", "time_zone")
 SOURCE = ("source", "source_bytes", "source_mtime_ns")
 
 

@@ -26,6 +26,7 @@ _ENCODINGS = {
     b"alaw": ("alaw", 8, True),
     b"ALAW": ("alaw", 8, True),
 }
+_PACKET = {b"ima4": 64}  # samples in what such a file counts as one
 
 
 def walk(file: BinaryIO, size: int) -> Walk | None:
@@ -56,7 +57,8 @@ def _walk_samples(common: bytes, offset: int, said: int, length: int, size: int)
         return None
     if not is_known(encoding, bits):
         missing = max(offset + said - size, 0)
-        lost = frames / rate * missing / said if said else 0.0
+        seconds = frames * _PACKET.get(common[18:22], 1) / rate
+        lost = seconds * missing / said if said else 0.0
         return Walk(rate, [Part()], lost_at_end=lost)
     form = Linear(rate, channels, encoding, bits, big_endian)
     if length == 0 or (_UNKNOWN <= length <= 0x80000000 and offset + said > size) or length == 0xFFFFFFFF:

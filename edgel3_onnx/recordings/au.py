@@ -18,6 +18,7 @@ _ENCODINGS = {
     7: ("float", 64),
     27: ("alaw", 8),
 }
+_ADPCM = {23: 4, 25: 3, 26: 5}  # bits of a sample
 _UNKNOWN = 0xFFFFFFFF  # size of samples whose writer did not know
 
 
@@ -30,7 +31,8 @@ def walk(file: BinaryIO, size: int) -> Walk | None:
     if not rate or not channels:
         return None
     if encoding not in _ENCODINGS:
-        return Walk(rate, [Part()])
+        missing = max(offset + said - size, 0) if said != _UNKNOWN and encoding in _ADPCM else 0
+        return Walk(rate, [Part()], lost_at_end=missing * 8 / (_ADPCM.get(encoding, 8) * channels * rate))
     samples = Samples(Linear(rate, channels, *_ENCODINGS[encoding], True), offset, None if said == _UNKNOWN else said)
     samples.is_followed = said > 0
     return walk_linear(samples, size)

@@ -5,7 +5,7 @@ import stat
 from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.recordings import aiff, au, caf, flac, linear, mpeg, mpeg_frames, ogg, pyav, riff, sndfile
+from edgel3_onnx.recordings.clock import ClockOptions
 from edgel3_onnx.recordings.findings import CONTAINER_TOLERANCE, Findings, Ledger
 from edgel3_onnx.recordings.linear import Linear
 from edgel3_onnx.recordings.pyav import has_av
@@ -37,14 +38,21 @@ class ReadingOptions:
         A recording of which something is lost is an error.
     raw : Linear or None
         What the samples of a file without a header are.
+    clock : ClockOptions
+        How to tell when a recording began.
     """
 
     strict: bool = False
     raw: Linear | None = None
+    clock: ClockOptions = field(default_factory=ClockOptions)
 
     def wanted(self) -> dict[str, Any]:
         """What the record of an output should say of it."""
-        return {"raw": None if self.raw is None else str(self.raw)}
+        return {
+            "raw": None if self.raw is None else str(self.raw),
+            "time_pattern": self.clock.time_pattern,
+            "time_zone": self.clock.time_zone,
+        }
 
 
 class Recording:

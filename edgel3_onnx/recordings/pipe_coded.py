@@ -8,8 +8,8 @@ import os
 import queue
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 from numpy.typing import NDArray
@@ -43,7 +43,7 @@ class _SndfilePipe(ABC):
         self.sample_rate = float(self._sound.samplerate)
 
     def blocks(self) -> Iterator[NDArray[Any]]:
-        return _interruptible(self._blocks())
+        return _interruptible(self._blocks(), self._reader.waiting)
 
     def _blocks(self) -> Iterator[NDArray[Any]]:
         import soundfile
@@ -156,6 +156,7 @@ class MpegPipe(_SndfilePipe):
                 reader.skip(128)
             else:
                 reader.skip(1)
+        reader.skip(len(head))  # too little for a frame
 
 
 class OggPipe(_SndfilePipe):
@@ -186,6 +187,7 @@ class AvPipe:
     def __init__(self, reader: PipeReader) -> None:
         import av
 
+        self._reader = reader
         try:
             container = av.open(_OneWay(reader), options={"probesize": str(_PROBED), "analyzeduration": "0"})
         except (av.error.FFmpegError, ValueError) as error:
@@ -201,7 +203,7 @@ class AvPipe:
         self.sample_rate = self._source.sample_rate
 
     def blocks(self) -> Iterator[NDArray[Any]]:
-        return _interruptible(self._blocks())
+        return _interruptible(self._blocks(), self._reader.waiting)
 
     def _blocks(self) -> Iterator[NDArray[Any]]:
         for block in self._source.blocks(_SECONDS):
@@ -227,7 +229,9 @@ class _OneWay:
         return self._reader.read(count)
 
 
-def _interruptible(blocks: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:
+def _interruptible(
+    blocks: Iterator[NDArray[Any]], waiting: Callable[[], AbstractContextManager[None]]
+) -> Iterator[NDArray[Any]]:
     """The same blocks, waited for where a signal can be heard: a decoder that waits for a pipe hears none.
 
     The thread that decodes is left behind when the caller stops early: nothing can wake it.
@@ -243,7 +247,11 @@ def _interruptible(blocks: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:
             channel.put(error)
 
     threading.Thread(target=work, daemon=True, name="edgel3-onnx-decoder").start()
-    while (item := channel.get()) is not None:
+    while True:
+        with waiting():
+            item = channel.get()
+        if item is None:
+            return
         if isinstance(item, BaseException):
             raise item
         yield item

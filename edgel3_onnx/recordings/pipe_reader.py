@@ -1,6 +1,9 @@
 """Bytes from a pipe."""
 
 import os
+import select
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 from edgel3_onnx.exceptions import EdgeL3Error
 
@@ -10,14 +13,25 @@ _READ = 65536  # bytes at a time, at most; a pipe gives what there is
 class PipeReader:
     """Reads bytes from a file descriptor.
 
+    Parameters
+    ----------
+    descriptor : int
+    waiting : function without arguments
+        Gives a context for what waits and takes nothing: an exception that is raised in it loses no byte.
+
     Raises
     ------
     EdgeL3Error
         From all methods, if reading fails.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, waiting: Callable[[], AbstractContextManager[None]] = nullcontext) -> None:
         self._descriptor = descriptor
+        self.waiting = waiting
+        self._poll = None
+        if hasattr(select, "poll"):  # Windows has nothing that waits for a pipe and does not read
+            self._poll = select.poll()
+            self._poll.register(descriptor, select.POLLIN)
         self._held = bytearray()
 
     def peek(self, count: int) -> bytes:
@@ -47,6 +61,10 @@ class PipeReader:
 
     def _read(self, count: int = _READ) -> bytes:
         try:
+            with self.waiting():
+                if self._poll is None:
+                    return os.read(self._descriptor, count)
+                self._poll.poll()
             return os.read(self._descriptor, count)
         except OSError as error:
             raise EdgeL3Error(f"standard input cannot be read ({error.strerror or error})") from error

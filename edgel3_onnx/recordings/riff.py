@@ -73,7 +73,7 @@ def walk(file: BinaryIO, size: int) -> Walk | None:
     form, long_size = None, None
     at = 40 if is_wave64 else 12
     for _ in range(_MAX_CHUNKS):
-        name, offset, length = _chunk(file, at, is_wave64, order)
+        name, offset, length = chunk(file, at, is_wave64, order)
         if name == b"ds64":
             (long_size,) = struct.unpack("<8xQ", read_at(file, offset, 16).ljust(16, b"\0"))
         elif name == b"fmt ":
@@ -118,7 +118,7 @@ def _walk_samples(
     return walk_linear(samples, size)
 
 
-def _chunk(file: BinaryIO, at: int, is_wave64: bool, order: str) -> tuple[bytes, int, int]:
+def chunk(file: BinaryIO, at: int, is_wave64: bool, order: str) -> tuple[bytes, int, int]:
     """Name, offset of the contents and their size; an empty name where there is no chunk."""
     if is_wave64:
         header = read_at(file, at, 24)
@@ -140,7 +140,7 @@ def _is_followed(file: BinaryIO, size: int, offset: int, said: int, is_wave64: b
     behind = read_at(file, at, 4096)
     if len(behind) < 64 or not behind.strip(b"\0") or behind[:3] in (b"TAG", b"ID3"):
         return True
-    name, contents, length = _chunk(file, at, is_wave64, order)
+    name, contents, length = chunk(file, at, is_wave64, order)
     return bool(name) and name.isascii() and name.decode().isprintable() and contents + length <= size + 1
 
 

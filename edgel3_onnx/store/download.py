@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 from edgel3_onnx.exceptions import EdgeL3Error
+from edgel3_onnx.export.convert.source import MAX_BYTES, read_file
 from edgel3_onnx.terminal import shows_progress
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ STALL_WINDOW_S = 30.0  # a transfer that brings fewer than STALL_BYTES in any su
 STALL_BYTES = 4096
 ATTEMPTS = 4
 BACKOFF_S = 1.0  # before the second attempt; doubled before each later one
-MAX_BYTES = 256 << 20  # far above any published file
 logger = logging.getLogger("edgel3_onnx")
 
 _CHUNK_BYTES = 64 << 10
@@ -79,7 +79,7 @@ def fetch(file: str, blob_id: str, upstream: str, *, verbose: bool) -> bytes:
         directory = _as_directory(mirror)
         if directory is None:
             return _fetch_url(_address(mirror, file), file, blob_id, verbose)
-        return _verified(_read(directory / file), blob_id, str(directory / file))
+        return _verified(read_file(directory / file, MAX_BYTES), blob_id, str(directory / file))
     except EdgeL3Error as error:
         raise EdgeL3Error(f"{error}\n{published}: not tried, because EDGEL3_ONNX_MIRROR is set") from None
 
@@ -123,15 +123,6 @@ def _verified(data: bytes, blob_id: str, location: str) -> bytes:
             f"{location}: not the published file ({len(data)} bytes{hint}): git blob id {found}, expected {blob_id}"
         )
     return data
-
-
-def _read(path: Path) -> bytes:
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise EdgeL3Error(f"{path}: larger than {MAX_BYTES} bytes")
-        return path.read_bytes()
-    except OSError as error:
-        raise EdgeL3Error(f"{path}: {error.strerror or error}") from None
 
 
 def _download(url: str, file: str, verbose: bool) -> bytes:

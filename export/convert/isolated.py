@@ -35,7 +35,7 @@ def call(function: Callable[..., bytes], data: bytes, *arguments: object, source
     than TIME_LIMIT_S or more memory than MEMORY_LIMIT, or if the process dies.
     """
     if not sys.executable or getattr(sys, "frozen", False):  # inside a program that is no Python interpreter
-        return _run(function, data, arguments, source_file)
+        return run(function, data, arguments, source_file)
     request = pickle.dumps((function, arguments, source_file, TIME_LIMIT_S, MEMORY_LIMIT))
     environment = {
         **os.environ,
@@ -88,7 +88,7 @@ def answer(
 ) -> NoReturn:
     """Run ``function``, write what comes of it to the descriptor ``answers``, and end this process."""
     try:
-        text, status = _run(function, data, arguments, source_file), 0
+        text, status = run(function, data, arguments, source_file), 0
     except EdgeL3Error as error:
         text, status = str(error).encode("utf-8", "replace"), _REFUSED
     except ModuleNotFoundError as error:
@@ -98,7 +98,8 @@ def answer(
     os._exit(status)  # a library whose data are damaged may not survive its own clean-up
 
 
-def _run(function: Callable[..., bytes], data: bytes, arguments: tuple[object, ...], source_file: str) -> bytes:
+def run(function: Callable[..., bytes], data: bytes, arguments: tuple[object, ...], source_file: str) -> bytes:
+    """Return ``function(data, *arguments)``, or raise an EdgeL3Error whatever it raises."""
     try:
         return function(data, *arguments)
     except (EdgeL3Error, ModuleNotFoundError):

@@ -96,12 +96,13 @@ async function read(recording, file) {
     recording.state = 'done';
     announce(`${recording.name} was read: ${recording.windows} windows.`);
   } catch (error) {
-    for (const promise of pending) promise.catch(() => {});
+    if (stream) pending.push(stream.flush()); // what was decoded before it is kept
+    for (const { value } of await Promise.allSettled(pending)) if (value) recording.add(value);
     const reason = error instanceof DecodeError ? error.message : `could not be read (${error.message})`;
     const kept = recording.windows > 0;
     complain(`${recording.name} ${reason}.${kept ? ` What comes before, ${clock(recording.heard)}, was kept.` : ''}`);
     if (!kept) session.remove(recording);
-    else Object.assign(recording, { state: 'done', announced: null, note: 'damaged' });
+    else Object.assign(recording, { state: 'done', announced: null, note: 'read in part' });
   } finally {
     stream?.close();
   }

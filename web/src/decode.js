@@ -1,12 +1,15 @@
-// From a file to mono blocks at the file's own rate. WAV is read here, bit for bit; FLAC and MP3 are handed to the
-// browser's decoder some seconds at a time, so that none of them needs memory for the whole recording; the rest in one.
+// From a file to mono blocks at the file's own rate. WAV is read here, bit for bit; MP3 and Opus are decoded as in the
+// Python package, in a thread of their own; FLAC and Ogg Vorbis are handed to the browser's decoder some seconds at a
+// time. So none of these needs memory for the whole recording. The browser decodes the rest in one piece.
 
 import { flacChunks, readStreamInfo } from './flac.js';
 import { identify } from './identify.js';
-import { mp3Pieces } from './mp3.js';
+import { DamageError, average, pieces } from './pieces.js';
+import { vorbisPieces } from './vorbis.js';
 import { wavBlocks } from './wav.js';
 
 const BLOCK_SECONDS = 5;
+const READ = 1 << 18; // bytes
 
 /** What went wrong with a file, in words for whoever opened it. */
 export class DecodeError extends Error {}
@@ -21,56 +24,71 @@ export async function openRecording(file) {
   if (file.size === 0) throw new DecodeError('is empty (0 bytes)');
   const header = await identify(file);
   if (!header) throw new DecodeError('is in no format that this page knows: WAV, FLAC, MP3, Ogg, Opus, m4a, WebM');
-  const { format, rate, start } = header;
-  if (format === 'wav' && header.data) {
-    const { data, truncated } = header;
-    const seconds = data.length / data.frame / rate;
-    const note = truncated ? 'the file ends before its header says' : '';
-    return { format, rate, seconds, note, blocks: () => checked(wavBlocks(file, data, Math.ceil(BLOCK_SECONDS * rate))) };
+  const { format, rate, codec, data, channels } = header;
+  const known = { format, rate, seconds: null, note: '' };
+  if (data) {
+    known.seconds = data.length / data.frame / rate;
+    if (header.truncated) known.note = 'the file ends before its header says';
+    return { ...known, blocks: () => checked(wavBlocks(file, data, Math.ceil(BLOCK_SECONDS * rate))) };
   }
-  if (format === 'flac') {
-    const info = await readStreamInfo(file, start);
-    const seconds = info.samples ? info.samples / rate : null;
-    return { format, rate, seconds, note: '', blocks: () => checked(flacBlocks(file, info)) };
+  if (codec === 'flac') {
+    const info = await readStreamInfo(file, header.start);
+    if (info.samples) known.seconds = info.samples / rate;
+    return { ...known, blocks: () => checked(flacBlocks(file, info)) };
   }
-  if (format === 'mp3') return { format, rate, seconds: null, note: '', blocks: () => checked(mp3Blocks(file, start, rate)) };
-  return { format, rate, seconds: null, note: noteOn(header), blocks: () => checked(wholeBlocks(file, rate)) };
+  if (codec === 'vorbis') return { ...known, blocks: () => checked(vorbisBlocks(file, header)) };
+  if (codec === 'mp3' || (codec === 'opus' && channels <= 2)) return { ...known, blocks: () => checked(codedBlocks(file, header)) };
+  if (codec === 'opus') throw new DecodeError(`has ${channels} channels of Opus; this page decodes up to 2`);
+  return { ...known, note: NOTES[format] ?? '', blocks: () => checked(wholeBlocks(file, rate)) };
 }
 
 /** Where the embeddings differ from the Python package's, because another decoder was at work. */
-function noteOn({ format, madeFrom }) {
-  if (format === 'm4a') return 'the last windows can differ from the Python package’s';
-  if (format === 'webm') return 'differs from the Python package by up to 1 %';
-  if (format === 'opus' && madeFrom < 48000) return 'made at a lower rate: differs from the Python package by up to 10 %';
-  return '';
+const NOTES = {
+  m4a: 'the last windows can differ from the Python package’s',
+  webm: 'differs from the Python package by up to 1 %',
+};
+
+async function* codedBlocks(file, header) {
+  const worker = new Worker(new URL('./codec-worker.js', import.meta.url), { type: 'module' });
+  const next = (message) =>
+    new Promise((resolve, reject) => {
+      worker.onmessage = ({ data: { failed, damaged, samples, done } }) => {
+        if (failed === undefined) resolve({ samples, done });
+        else reject(damaged ? new DamageError(failed) : new Error(failed));
+      };
+      worker.onerror = (event) => reject(new Error(event.message || 'the decoder could not be started'));
+      worker.postMessage(message);
+    });
+  try {
+    let { samples, done } = await next({ file, header });
+    while (!done) {
+      yield samples;
+      ({ samples, done } = await next(null));
+    }
+  } finally {
+    worker.terminate();
+  }
 }
 
 async function* flacBlocks(file, info) {
   for await (const chunk of flacChunks(file, info, BLOCK_SECONDS)) {
-    yield mixDown(await decode(chunk, info.rate), info.bits <= 16 ? undoAsymmetry : null);
+    const channels = channelsOf(await decode(chunk, info.rate));
+    if (info.bits <= 16) channels.forEach(undoAsymmetry);
+    yield average(channels);
   }
 }
 
-async function* mp3Blocks(file, start, rate) {
-  let given = false;
-  try {
-    for await (const { bytes, samples, skip, cut } of mp3Pieces(file, start, 4 * BLOCK_SECONDS)) {
-      const mono = mixDown(await decode(bytes, rate), null);
-      // New samples are counted from the end: what a decoder leaves out, it leaves out at the beginning.
-      yield mono.subarray(Math.max(mono.length - samples, 0) + skip, mono.length - cut);
-      given = true;
-    }
-  } catch (error) {
-    if (given || !(error instanceof RangeError)) throw error;
-    yield* wholeBlocks(file, rate);
+async function* vorbisBlocks(file, header) {
+  for await (const { bytes, samples } of vorbisPieces(pieces(file, header.start, READ), header, BLOCK_SECONDS)) {
+    const mono = average(channelsOf(await decode(bytes, header.rate)));
+    yield mono.subarray(Math.max(mono.length - samples, 0));
   }
 }
 
 async function* wholeBlocks(file, rate) {
-  const audio = await decode(await file.arrayBuffer(), rate);
-  const channels = Array.from({ length: audio.numberOfChannels }, (_, c) => audio.getChannelData(c));
+  const channels = channelsOf(await decode(await file.arrayBuffer(), rate));
   const length = Math.ceil(BLOCK_SECONDS * rate);
-  for (let start = 0; start < audio.length; start += length) {
+  for (let start = 0; start < channels[0].length; start += length) {
     yield average(channels.map((channel) => channel.subarray(start, start + length)));
   }
 }
@@ -89,21 +107,8 @@ async function decode(bytes, rate) {
   }
 }
 
-function mixDown(audio, repair) {
-  const channels = Array.from({ length: audio.numberOfChannels }, (_, c) => audio.getChannelData(c));
-  if (repair) channels.forEach(repair);
-  return average(channels);
-}
-
-function average(channels) {
-  if (channels.length === 1) return channels[0].slice();
-  const mono = new Float32Array(channels[0].length);
-  for (let n = 0; n < mono.length; n++) {
-    let sum = 0;
-    for (const channel of channels) sum += channel[n];
-    mono[n] = sum / channels.length;
-  }
-  return mono;
+function channelsOf(audio) {
+  return Array.from({ length: audio.numberOfChannels }, (_, c) => audio.getChannelData(c));
 }
 
 // Chromium divides positive 16-bit samples by 32767 and negative ones by 32768. Only the first are off the grid.
@@ -116,12 +121,16 @@ function undoAsymmetry(samples) {
 
 async function* checked(blocks) {
   let done = 0;
-  for await (const block of blocks) {
-    for (let n = 0; n < block.length; n++) {
-      if (!Number.isFinite(block[n])) throw new DecodeError(`has a NaN or infinite sample (number ${done + n})`);
+  try {
+    for await (const block of blocks) {
+      for (let n = 0; n < block.length; n++) {
+        if (!Number.isFinite(block[n])) throw new DecodeError(`has a NaN or infinite sample (number ${done + n})`);
+      }
+      done += block.length;
+      if (block.length) yield block;
     }
-    done += block.length;
-    if (block.length) yield block;
+  } catch (error) {
+    throw error instanceof DamageError ? new DecodeError(`cannot be read to its end: ${error.message}`) : error;
   }
   if (!done) throw new DecodeError('has no samples');
 }

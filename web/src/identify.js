@@ -8,8 +8,9 @@ const read = async (file, start, length) => new Uint8Array(await file.slice(star
 
 /**
  * @param {Blob} file
- * @returns {Promise<{format: string, rate: number, start: number} | null>} `start`: where the audio's own header
- *   begins, behind an ID3 tag; for WAV also where the samples lie, for Opus the rate that it was made from. null: no format that is known here
+ * @returns {Promise<{format: string, codec?: string, rate: number, start: number} | null>} `codec`: where it is read a piece
+ *   at a time; `start`: where the audio's own header begins, behind an ID3 tag; for WAV also where the samples lie, for Ogg
+ *   how many channels there are. null: no format that is known here
  */
 export async function identify(file) {
   let start = 0;
@@ -22,22 +23,31 @@ export async function identify(file) {
   const view = new DataView(head.buffer);
   const magic = ascii(head, 0, 4);
   if (magic === 'RIFF' || magic === 'RF64') return readWavHeader(file);
-  if (magic === 'fLaC' && head.length >= 26) return { format: 'flac', rate: view.getUint32(18) >>> 12, start };
-  if (magic === 'OggS') return ogg(head, view, start);
+  if (magic === 'fLaC' && head.length >= 26) return { format: 'flac', codec: 'flac', rate: view.getUint32(18) >>> 12, start };
+  if (magic === 'OggS') {
+    const kind = kindOf(head.subarray(27 + head[26]));
+    return kind && { ...kind, start };
+  }
   if (ascii(head, 4, 4) === 'ftyp') return mp4(file, start);
   if (view.getUint32(0) === 0x1a45dfa3) return webm(head, view, start);
   return mpeg(head, start);
 }
 
-function ogg(head, view, start) {
-  const packet = 27 + head[26];
-  if (head.length < packet + 48) return null;
-  if (ascii(head, packet, 8) === 'OpusHead') {
-    return { format: 'opus', rate: 48000, start, madeFrom: view.getUint32(packet + 12, true) };
+/** What the first packet of an Ogg stream says: {format, codec, rate, channels}, or null. */
+export function kindOf(packet) {
+  if (packet.length < 19) return null;
+  const view = new DataView(packet.buffer, packet.byteOffset, packet.length);
+  if (ascii(packet, 0, 8) === 'OpusHead') {
+    return { format: 'opus', codec: 'opus', rate: opusRate(view.getUint32(12, true)), channels: packet[9] };
   }
-  if (ascii(head, packet + 1, 6) === 'vorbis') return { format: 'ogg', rate: view.getUint32(packet + 12, true), start };
-  if (ascii(head, packet + 1, 4) === 'FLAC') return { format: 'ogg', rate: view.getUint32(packet + 27) >>> 12, start };
-  return null;
+  if (ascii(packet, 1, 6) === 'vorbis') return { format: 'ogg', codec: 'vorbis', rate: view.getUint32(12, true), channels: packet[11] };
+  if (ascii(packet, 1, 4) !== 'FLAC' || packet.length < 31) return null;
+  return { format: 'ogg', rate: view.getUint32(27) >>> 12 }; // which the browser reads
+}
+
+/** Opus is decoded at any of five rates. The Python package's decoder, libsndfile, takes the one next to that of the original. */
+function opusRate(original) {
+  return [8000, 12000, 16000, 24000].find((rate) => original <= rate) ?? 48000;
 }
 
 async function mp4(file, start) {
@@ -81,7 +91,7 @@ function mpeg(head, start) {
     const rate = MPEG_RATES[(head[at + 1] >> 3) & 3]?.[(head[at + 2] >> 2) & 3];
     const layer = (head[at + 1] >> 1) & 3;
     const bitrate = head[at + 2] >> 4;
-    if (rate && layer && bitrate && bitrate !== 15) return { format: 'mp3', rate, start };
+    if (rate && layer && bitrate && bitrate !== 15) return { format: 'mp3', codec: 'mp3', rate, start };
   }
   return null;
 }

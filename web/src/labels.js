@@ -21,7 +21,7 @@ export function embeddingsCsv(recordings) {
     for (let w = 0; w < recording.windows; w += 1000) {
       const lines = [];
       for (let k = w; k < Math.min(w + 1000, recording.windows); k++) {
-        lines.push(`${place(recording, k)},,,${Array.from(recording.embedding(k), shortest).join(',')}\n`);
+        lines.push(`${place(recording, k)},,,${Array.from(recording.embedding(k), digits).join(',')}\n`);
       }
       parts.push(lines.join(''));
     }
@@ -48,6 +48,16 @@ function place(recording, window) {
   return `${quoted(recording.name)},${seconds(start)},${seconds(start + WINDOW)}`;
 }
 
-const seconds = (value) => String(Number(value.toFixed(6)));
-const shortest = (value) => String(Number(value.toPrecision(9)));
+function seconds(value) {
+  const text = String(Number(value.toFixed(6)));
+  return text.includes('.') ? text : `${text}.0`;
+}
+
+/** As C's %.9g prints a float32: as many digits as give it back. */
+function digits(value) {
+  const [mantissa, exponent] = value.toExponential(8).split('e');
+  if (exponent >= -4 && exponent < 9) return String(Number(value.toPrecision(9)));
+  return `${Number(mantissa)}e${exponent[0]}${exponent.slice(1).padStart(2, '0')}`;
+}
+
 const quoted = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);

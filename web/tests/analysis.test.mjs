@@ -113,6 +113,7 @@ test('Audacity labels are sorted, and text cannot break a line', () => {
 
 test('Python reads the embeddings back, every bit of them', () => {
   const odd = recording('a, "b".wav', repeat('ab', 30), 0.7);
+  odd.embeddings.view().set([1e-4, 9.9999e-5, 1.17549435e-38, -3.25e-10, 123456790, 9.99999999e8, 1e9, 3.4028235e38]);
   const folder = mkdtempSync(join(tmpdir(), 'edgel3-onnx-csv-'));
   try {
     writeFileSync(join(folder, 'e.csv'), embeddingsCsv([odd, FIRST]).join(''));
@@ -124,7 +125,9 @@ rows = list(csv.reader(open(sys.argv[1] + "/e.csv", newline="")))
 assert rows[0][:5] == ["path", "start", "end", "channel", "label"] and rows[0][-1] == "e7", rows[0]
 values = np.array([r[5:] for r in rows[1:]], float).astype("<f4")
 assert values.tobytes() == open(sys.argv[1] + "/e.f32", "rb").read()
+assert [r[5:] for r in rows[1:]] == [["%.9g" % v for v in row] for row in values], rows[1]
 assert rows[1][:5] == ['a, "b".wav', "-0.5", "0.5", "", ""], rows[1]
+assert rows[6][1:3] == ["0.0", "1.0"], rows[6]
 assert rows[60][1:3] == ["5.4", "6.4"], rows[60]
 print("same")`;
     assert.equal(String(execFileSync(process.env.PYTHON ?? 'python3', ['-c', script, folder])), 'same\n');

@@ -73,15 +73,15 @@ export async function openFiles(page, files) {
   await settled(page, before + (Array.isArray(files) ? files.length : 1));
 }
 
+/** Waits until so many recordings are read. @throws {Error} with the first line of complaint, if there is one */
 export async function settled(page, count) {
-  await page.waitForFunction(
-    (expected) => {
-      const { recordings } = edgel3.session;
-      return recordings.length >= expected && recordings.every((r) => r.state === 'done');
-    },
-    count,
-    { timeout: 120000 },
-  );
+  const settle = (expected) => {
+    const { recordings } = edgel3.session;
+    const line = document.querySelector('.alert > span')?.textContent;
+    return line ?? (recordings.length >= expected && recordings.every((r) => r.state === 'done'));
+  };
+  const outcome = await (await page.waitForFunction(settle, count, { timeout: 120000 })).jsonValue();
+  if (outcome !== true) throw new Error(outcome);
 }
 
 /** Drags the pointer over the spectrogram from one second to another, as far as they are in sight. */

@@ -1,4 +1,4 @@
-// A long FLAC: speed, the first results, memory. MINUTES=60 measures an hour.
+// Long recordings: speed, the first results, memory. MINUTES=60 measures an hour.
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
@@ -25,22 +25,28 @@ function memory(profile) {
   return kilobytes / 1000;
 }
 
+/** Writes MINUTES of stereo noise. */
+function makeNoise(path, container, subtype, rate = 44100) {
+  const script = `
+import sys, numpy as np, soundfile
+path, minutes, container, subtype, rate = sys.argv[1], int(sys.argv[2]), *sys.argv[3:5], int(sys.argv[5])
+rng = np.random.default_rng(1)
+second = np.cumsum(rng.standard_normal((rate * 20, 2)), 0)
+second -= np.linspace(second[0], second[-1], len(second))
+block = (20000 * second / np.abs(second).max()).astype("int16")
+with soundfile.SoundFile(path, "w", rate, 2, subtype, format=container) as file:
+    for _ in range(3 * minutes):
+        file.write(block)`;
+  execFileSync(process.env.PYTHON ?? 'python3', ['-c', script, path, String(MINUTES), container, subtype, String(rate)]);
+}
+
 test(`${MINUTES} minutes of FLAC at 44.1 kHz`, async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'edgel3-onnx-long-'));
   const server = await serve();
   const browser = await browse();
   try {
-    const script = `
-import sys, numpy as np, soundfile
-rng = np.random.default_rng(1)
-second = np.cumsum(rng.standard_normal((44100 * 20, 2)), 0)
-second -= np.linspace(second[0], second[-1], len(second))
-block = (20000 * second / np.abs(second).max()).astype("int16")
-with soundfile.SoundFile(sys.argv[1], "w", 44100, 2, "PCM_16", format="FLAC") as file:
-    for _ in range(3 * int(sys.argv[2])):
-        file.write(block)`;
     const path = join(folder, 'long.flac');
-    execFileSync(process.env.PYTHON ?? 'python3', ['-c', script, path, String(MINUTES)]);
+    makeNoise(path, 'FLAC', 'PCM_16');
     const { page } = browser;
     await page.goto(server.url);
     await page.evaluate(() => edgel3.ready);
@@ -69,6 +75,51 @@ with soundfile.SoundFile(sys.argv[1], "w", 44100, 2, "PCM_16", format="FLAC") as
     assert.ok(first <= 2, `${first} s`);
     // What is kept of an hour is 21 MB; the rest of the allowance is for what the browser has not yet given back.
     assert.ok(most - early <= 60 + MINUTES, `${early} MB grew to ${most} MB`);
+  } finally {
+    await browser.close();
+    await server.stop();
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test(`${MINUTES} minutes of MP3, Ogg and Opus are decoded some seconds at a time`, async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'edgel3-onnx-long-'));
+  const server = await serve();
+  const browser = await browse();
+  try {
+    const { page } = browser;
+    await page.goto(server.url);
+    await page.evaluate(() => edgel3.ready);
+    await page.evaluate(() => document.body.append(Object.assign(document.createElement('input'), { type: 'file', id: 'long' })));
+    for (const [name, container, subtype, rate] of [
+      ['long.mp3', 'MP3', 'MPEG_LAYER_III', 44100],
+      ['long.ogg', 'OGG', 'VORBIS', 44100],
+      ['long.opus', 'OGG', 'OPUS', 16000],
+    ]) {
+      makeNoise(join(folder, name), container, subtype, rate);
+      await page.setInputFiles('#long', join(folder, name));
+      const before = memory(browser.profile);
+      const decoding = page.evaluate(async () => {
+        const { openRecording } = await import('./src/decode.js');
+        const { rate, blocks } = await openRecording(document.getElementById('long').files[0]);
+        let samples = 0;
+        let largest = 0;
+        for await (const block of blocks()) {
+          samples += block.length;
+          largest = Math.max(largest, block.length / rate);
+        }
+        return { rate, samples, largest };
+      });
+      let most = 0;
+      for (let done = false; !done; done = await Promise.race([decoding.then(() => true), page.waitForTimeout(200).then(() => false)])) {
+        most = Math.max(most, memory(browser.profile) - before);
+      }
+      const { samples, largest } = await decoding;
+      t.diagnostic(`${name}: blocks of at most ${largest.toFixed(1)} s, at most ${most.toFixed(0)} MB more than before`);
+      assert.equal(samples, 60 * MINUTES * rate, name);
+      assert.ok(largest <= 15, `${name}: a block of ${largest} s`);
+      assert.ok(most <= 100, `${name}: ${most} MB`);
+    }
   } finally {
     await browser.close();
     await server.stop();

@@ -1,17 +1,22 @@
-// Runs reference.py once and reads what it wrote.
+// The Python package's numbers, as reference.py writes them.
 
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** The Python package's numbers: the parsed reference.json, the folder of its files, and `array(name)`. */
+/**
+ * The parsed reference.json, the folder of its files, and `array(name)`. Several test files share what one of them made
+ * in the folder REFERENCE_FOLDER, where that is set.
+ */
 export function makeReference() {
-  const folder = mkdtempSync(join(tmpdir(), 'edgel3-onnx-web-'));
-  process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
-  const script = fileURLToPath(new URL('reference.py', import.meta.url));
-  execFileSync(process.env.PYTHON ?? 'python3', ['-W', 'ignore', script, folder], { stdio: 'inherit' });
+  const folder = process.env.REFERENCE_FOLDER ?? mkdtempSync(join(tmpdir(), 'edgel3-onnx-web-'));
+  if (!process.env.REFERENCE_FOLDER) process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+  if (!existsSync(join(folder, 'reference.json'))) {
+    const script = fileURLToPath(new URL('reference.py', import.meta.url));
+    execFileSync(process.env.PYTHON ?? 'python3', ['-W', 'ignore', script, folder], { stdio: 'inherit' });
+  }
   const array = (name) => new Float32Array(new Uint8Array(readFileSync(join(folder, name))).buffer);
   return { folder, array, ...JSON.parse(readFileSync(join(folder, 'reference.json'))) };
 }

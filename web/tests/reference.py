@@ -6,6 +6,7 @@ with their resampled and log-mel forms. Arrays are raw little-endian float32.
 
 import json
 import os
+import struct
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import soundfile
 import edgel3_onnx
 from edgel3_onnx import frontend
 from edgel3_onnx.files import process_file
+from edgel3_onnx.recordings import ogg
 from edgel3_onnx.spec import FRONTENDS
 
 RATES = (8000, 16000, 22050, 44100, 48000, 96000)
@@ -28,7 +30,7 @@ FORMATS = {
     "s24.flac": ("FLAC", "PCM_24", (44100,)),
     "mp3": ("MP3", "MPEG_LAYER_III", (8000, 16000, 22050, 44100, 48000)),
     "ogg": ("OGG", "VORBIS", RATES),
-    "opus": ("OGG", "OPUS", (8000, 16000, 48000)),
+    "opus": ("OGG", "OPUS", (8000, 12000, 16000, 24000, 48000)),
 }
 # (seconds, hop, center) of the signals whose log-mel images are compared
 WINDOWS = ((3.3, 0.1, True), (2.05, 0.1, False), (2.6, 0.5, True), (0.3, 0.1, True), (4.7, 1.5, False))
@@ -46,6 +48,16 @@ def sound(rate: int, seconds: float, seed: int) -> np.ndarray:
     for f0, t0, decay in rng.uniform((200, 0, 2), (3500, 0.8 * seconds, 6), (6, 3)):
         y += 0.15 * np.exp(-decay * np.maximum(t - t0, 0)) * np.sin(2 * np.pi * f0 * (t - t0)) * (t >= t0)
     return (y / np.abs(y).max() * 0.9).T
+
+
+def with_opus_head(path: Path, rate: int, skip: int, gain: int) -> bytes:
+    """The file with another rate of the original, number of samples to skip, and gain (dB / 256), as encoders write them."""
+    data = bytearray(path.read_bytes())
+    head = 27 + data[26]
+    data[head + 10 : head + 18] = struct.pack("<HIh", skip, rate, gain)
+    end = head + sum(data[27:head])
+    data[22:26] = ogg._checksum(data[:end])
+    return bytes(data)
 
 
 def encode(path: Path, samples: np.ndarray, rate: int, codec: str) -> None:
@@ -81,13 +93,28 @@ def main(folder: Path) -> None:
     for suffix, (container, subtype, rates) in FORMATS.items():
         for rate in rates:
             path = folder / f"{rate}.{suffix}"
-            soundfile.write(path, sound(rate, 2.7, rate), rate, format=container, subtype=subtype)
+            soundfile.write(path, sound(rate, 1.7, rate), rate, format=container, subtype=subtype)
             add_recording(path)
-    for name, rate, extra in (("long-44100.mp3", 44100, {}), ("long-22050.mp3", 22050, {"compression_level": 0.9})):
-        soundfile.write(folder / name, sound(rate, 47.3, rate), rate, format="MP3", **extra)  # more than two pieces
+    for name, rate, container, subtype in (
+        ("long-22050.mp3", 22050, "MP3", "MPEG_LAYER_III"),
+        ("long-16000.opus", 16000, "OGG", "OPUS"),
+        ("long-44100.ogg", 44100, "OGG", "VORBIS"),
+    ):
+        soundfile.write(folder / name, sound(rate, 11.3, rate), rate, format=container, subtype=subtype)
+        add_recording(folder / name)
+    for name, made_from, head in (
+        ("22050.opus", "24000.opus", (22050, 312, 0)),
+        ("44100.opus", "48000.opus", (44100, 312, 0)),
+        ("louder.opus", "16000.opus", (16000, 500, 512)),
+    ):
+        (folder / name).write_bytes(with_opus_head(folder / made_from, *head))
+        add_recording(folder / name)
+    for suffix in ("ogg", "opus"):
+        name = f"joined.{suffix}"
+        (folder / name).write_bytes((folder / f"16000.{suffix}").read_bytes() * 2)
         add_recording(folder / name)
     for name, rate, codec in (("44100.m4a", 44100, "aac"), ("48000.webm", 48000, "libopus")):
-        encode(folder / name, sound(rate, 2.7, rate), rate, codec)
+        encode(folder / name, sound(rate, 1.7, rate), rate, codec)
         add_recording(folder / name)
     reference = os.environ.get("EDGEL3_ONNX_REFERENCE")
     for name in ("misc_crow.flac", "loop_safari.flac", "ambi_sauna.flac", "drum_roll.flac") if reference else ():

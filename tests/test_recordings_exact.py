@@ -1,0 +1,220 @@
+"""Of recordings cut, damaged or mislabelled at a known place: exactly what is left, and exactly what is said of it."""
+
+import itertools
+import struct
+
+import numpy as np
+import pytest
+
+import odd_recordings as odd
+from edgel3_onnx.exceptions import EdgeL3Error
+
+SR = 8000
+SAMPLES = 4001
+PCM = [
+    *itertools.product(["WAV", "WAVEX", "RF64", "W64"], ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"]),
+    *itertools.product(["WAV", "W64", "AIFF", "AU", "CAF"], ["ULAW", "ALAW"]),
+    *itertools.product(["AIFF", "AU", "CAF"], ["PCM_S8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"]),
+]
+BYTES = {"PCM_U8": 1, "PCM_S8": 1, "ULAW": 1, "ALAW": 1, "PCM_16": 2, "PCM_24": 3, "DOUBLE": 8}
+# Where each container says how many bytes of samples there are: behind a name by so much, how, and what is added to it.
+SIZES = {
+    "WAV": (b"data", 4, "<I", 0),
+    "WAVEX": (b"data", 4, "<I", 0),
+    "RF64": (b"ds64", 16, "<Q", 0),
+    "W64": (b"data", 16, "<Q", 24),
+    "AIFF": (b"SSND", 4, ">I", 8),
+    "AU": (b".snd", 8, ">I", 0),
+    "CAF": (b"data", 4, ">Q", 4),
+}
+CHANNELS = {  # and where how many channels
+    "WAV": (b"fmt ", 10, "<H", 0),
+    "WAVEX": (b"fmt ", 10, "<H", 0),
+    "RF64": (b"fmt ", 10, "<H", 0),
+    "W64": (b"fmt ", 26, "<H", 0),
+    "AIFF": (b"COMM", 8, ">H", 0),
+    "AU": (b".snd", 20, ">I", 0),
+    "CAF": (b"desc", 36, ">I", 0),
+}
+
+
+def read_bytes(path, data):
+    """Samples, mixed down, and what was found out."""
+    path.write_bytes(data)
+    audio, rate, findings = odd.read(path)
+    assert rate == SR
+    return audio, findings
+
+
+def patched(data, field, value):
+    """A file in which a number of the header is another."""
+    name, behind, kind, added = field
+    at = data.index(name) + behind
+    number = struct.pack(kind, value + added)
+    return data[:at] + number + data[at + len(number) :]
+
+
+@pytest.fixture(params=PCM, ids="-".join)
+def pcm(request):
+    """A stereo file that ends with its samples, its container, and the bytes of a sample of both channels."""
+    format, subtype = request.param
+    data = odd.encoded(odd.signal(SR, SAMPLES / SR, 2), SR, format, subtype)
+    return data, format, 2 * BYTES.get(subtype, 4)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "recording"
+
+
+def test_every_byte_that_is_cut_off_is_counted(pcm, path):
+    data, _, size = pcm
+    expected, findings = read_bytes(path, data)
+    assert len(expected) == SAMPLES and findings.complete and not findings.warnings and not findings.notes
+    for lost in (1, 900, SAMPLES // 2, SAMPLES - 1):
+        for left_over in (0, 1):
+            audio, findings = read_bytes(path, data[: len(data) - lost * size + left_over])
+            np.testing.assert_array_equal(audio, expected[:-lost], err_msg=f"{lost} {left_over}")
+            assert findings.complete == (lost == 1)
+            np.testing.assert_allclose(findings.announced_seconds, SAMPLES / SR, rtol=0, atol=1e-6)
+            np.testing.assert_allclose(findings.lost_seconds, lost / SR, rtol=0, atol=1.1 / SR)
+
+
+def test_a_header_that_says_too_little(pcm, path):
+    data, format, size = pcm
+    expected, _ = read_bytes(path, data)
+    audio, findings = read_bytes(path, patched(data, SIZES[format], 2000 * size))
+    assert findings.complete and findings.lost_seconds == 0
+    if format in ("AIFF", "AU", "CAF"):  # whose writers are not known for it: what follows is something else
+        np.testing.assert_array_equal(audio, expected[:2000])
+        assert not findings.warnings
+    else:
+        np.testing.assert_allclose(audio, expected, rtol=0, atol=1e-6)
+        assert findings.warnings == ("its header says 0.25 s; the 0.50 s up to the end of the file are taken",)
+
+
+def test_of_no_channels_nothing_is_decoded(pcm, path):
+    data, format, _ = pcm
+    assert len(read_bytes(path, patched(data, CHANNELS[format], 2))[0]) == SAMPLES  # it is there
+    try:
+        audio, findings = read_bytes(path, patched(data, CHANNELS[format], 0))
+    except EdgeL3Error as error:
+        assert "damaged" in str(error) or "format" in str(error)
+    else:
+        assert len(audio) == 0 and not findings.complete
+
+
+@pytest.mark.parametrize("part", [0.3, 0.7])
+@pytest.mark.parametrize(
+    ("format", "subtype"),
+    [
+        *itertools.product(["WAV", "W64"], ["MS_ADPCM", "IMA_ADPCM", "GSM610"]),
+        *itertools.product(["WAV", "AU"], ["G721_32"]),
+        *itertools.product(["AIFF"], ["IMA_ADPCM", "GSM610", "DWVW_16"]),
+        *itertools.product(["AU"], ["G723_24", "G723_40"]),
+    ],
+)
+def test_the_lost_end_of_compressed_samples(path, format, subtype, part):
+    """In blocks of some hundred samples, and with whatever size of a header."""
+    data = odd.encoded(odd.signal(SR, 4, 1), SR, format, subtype)
+    expected, findings = read_bytes(path, data)
+    assert 4 * SR <= len(expected) <= 4.1 * SR and findings.complete and not findings.warnings
+    audio, findings = read_bytes(path, data[: int(len(data) * part)])
+    np.testing.assert_allclose(len(audio) / len(expected), part, atol=0.03)
+    whole = len(audio) - 600  # of the block in which it was cut some decoders make something
+    np.testing.assert_array_equal(audio[:whole], expected[:whole])
+    assert not findings.complete
+    np.testing.assert_allclose(findings.lost_seconds, 4 * (1 - part), atol=0.1)
+    np.testing.assert_allclose(findings.announced_seconds, len(audio) / SR + findings.lost_seconds, atol=0.15)
+
+
+FLAC_BLOCK = 4096  # samples of a frame, as libsndfile has libFLAC make them
+
+
+@pytest.fixture(scope="module")
+def flac():
+    """A FLAC with frames numbered beyond 127 and 2047, its samples, and the offsets of its frames."""
+    rng = np.random.default_rng(0)
+    audio = np.repeat(rng.integers(-2000, 2000, 2060 * FLAC_BLOCK // 512), 512).astype(np.int16)
+    data = odd.encoded(audio, SR, "FLAC", "PCM_16")
+    sync = data[data.index(b"\xff\xf8", 42) :][:4]
+    offsets, at = [], data.index(sync)
+    while at >= 0:
+        number = len(offsets)
+        coded = bytes([number]) if number < 128 else chr(number).encode()  # as UTF-8, which FLAC goes beyond
+        if data[at + 4 : at + 4 + len(coded)] == coded:
+            offsets.append(at)
+        at = data.find(sync, at + 1)
+    assert len(offsets) == 2060
+    return data, audio, offsets
+
+
+@pytest.mark.parametrize("number", [1, 127, 128, 1000, 2047, 2048, 2058])
+def test_the_hole_of_a_damaged_frame_is_that_frame(flac, path, number):
+    data, audio, offsets = flac
+    damaged = bytearray(data)
+    middle = (offsets[number] + offsets[number + 1]) // 2
+    damaged[middle] ^= 0xFF
+    found, findings = read_bytes(path, damaged)
+    expected = audio / 32768
+    expected[number * FLAC_BLOCK : (number + 1) * FLAC_BLOCK] = 0
+    assert findings.holes == ((number * FLAC_BLOCK / SR, FLAC_BLOCK / SR),)
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("behind", [b"", odd.id3v1(), bytes(1000)], ids=["", "tag", "zeros"])
+@pytest.mark.parametrize("total", [0, 1, 2**36 - 1])
+def test_a_flac_of_unknown_length_goes_to_its_last_frame(flac, path, behind, total):
+    data, audio, _ = flac
+    changed = bytearray(data + behind)
+    changed[21] = changed[21] & 0xF0 | total >> 32
+    changed[22:26] = (total & 0xFFFFFFFF).to_bytes(4, "big")
+    found, findings = read_bytes(path, changed)
+    np.testing.assert_array_equal(found, audio / 32768)
+    assert findings.complete == (total < 2)
+
+
+OGG = {"VORBIS": (SR, 10, 0.064, 1e-6), "OPUS": (48000, 13, 0.08, 0.05)}  # positions in a second, pages of 12.3 s,
+# the longest that a decoder may need to be right again, in seconds; how right it is then
+
+
+@pytest.fixture(scope="module", params=OGG)
+def ogg(request):
+    """The pages of a file, at what second each ends, its samples, and how long after a hole these are right again."""
+    clock, least, settles, tolerance = OGG[request.param]
+    data = odd.encoded(odd.signal(SR, 12.3), SR, "OGG", request.param)
+    pages = []
+    while data:
+        length = 27 + data[26] + sum(data[27 : 27 + data[26]])
+        pages.append(data[:length])
+        data = data[length:]
+    assert len(pages) >= least
+    skip = int.from_bytes(pages[0][38:40], "little") if request.param == "OPUS" else 0
+    ends = [max(int.from_bytes(page[6:14], "little") - skip, 0) / clock for page in pages]
+    return pages, ends, settles, tolerance
+
+
+def test_ogg_that_is_cut_between_pages_is_what_these_say(ogg, path):
+    pages, ends, _, _ = ogg
+    expected, findings = read_bytes(path, b"".join(pages))
+    assert len(expected) == round(ends[-1] * SR) and findings.complete and not findings.notes
+    for count in range(3, len(pages)):
+        audio, findings = read_bytes(path, b"".join(pages[:count]))
+        assert len(audio) == round(ends[count - 1] * SR)
+        np.testing.assert_array_equal(audio, expected[: len(audio)])
+        assert findings.notes == ("it has no end-of-stream flag",)
+
+
+def test_the_hole_of_a_missing_page_is_where_the_page_was(ogg, path):
+    pages, ends, settles, tolerance = ogg
+    expected, _ = read_bytes(path, b"".join(pages))
+    for number in range(2, len(pages) - 2):
+        audio, findings = read_bytes(path, b"".join(pages[:number] + pages[number + 1 :]))
+        ((start, length),) = findings.holes
+        assert len(audio) == len(expected) and findings.lost_seconds == length and not findings.complete
+        np.testing.assert_allclose(start, ends[number - 1], rtol=0, atol=1e-3)
+        assert ends[number] - 1e-3 <= start + length <= ends[number] + settles + 1e-3
+        begin, end = round(start * SR), round((start + length) * SR)
+        np.testing.assert_array_equal(audio[:begin], expected[:begin])
+        np.testing.assert_array_equal(audio[begin:end], 0)
+        np.testing.assert_allclose(audio[end:], expected[end:], rtol=0, atol=tolerance)
