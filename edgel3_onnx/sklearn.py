@@ -23,8 +23,7 @@ except ImportError as error:
 class EdgeL3Transformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Turns each recording into one embedding, pooled over its windows.
 
-    It learns nothing: ``transform`` needs no ``fit``. ``X`` is a sequence of N paths, as
-    :func:`edgel3_onnx.process_file` takes them, or a list of N arrays (T,) or (T, C), or an array (N, T), of signals.
+    It learns nothing: ``transform`` needs no ``fit``.
 
     Parameters
     ----------
@@ -34,8 +33,13 @@ class EdgeL3Transformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Of signals, in Hz. Files know their own.
     pool : {"mean", "max", "mean+std"}
         How the windows of a recording become one row; "mean+std" has twice as many columns.
-    center, hop_size, resampler
+    center, hop_size, resampler : bool, float, str
         As of :func:`edgel3_onnx.get_embedding`.
+
+    Examples
+    --------
+    >>> EdgeL3Transformer(pool="mean+std").fit_transform(["examples/street.flac"]).shape
+    (1, 128)
     """
 
     def __init__(
@@ -56,14 +60,42 @@ class EdgeL3Transformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.resampler = resampler
 
     def fit(self, X: Any, y: object = None) -> Self:
-        """Check the parameters and ``X``; nothing is decoded, and ``y`` is ignored. Errors as of :meth:`transform`."""
+        """Check the parameters and ``X``; nothing is decoded.
+
+        Parameters
+        ----------
+        X : recordings
+            As of :meth:`transform`.
+        y : object
+            Ignored.
+
+        Returns
+        -------
+        EdgeL3Transformer
+            This one.
+
+        Examples
+        --------
+        >>> EdgeL3Transformer().fit(["examples/street.flac"])
+        EdgeL3Transformer()
+        """
         self._statistics()
         EmbeddingOptions.of(vars(self))
         self._recordings(X, reset=True)
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:
-        """Embed recordings: float32 (N, D), or (N, 2 D) for "mean+std".
+        """Embed recordings.
+
+        Parameters
+        ----------
+        X : sequence of N paths, list of N arrays (T,) or (T, C), or array (N, T)
+            Files, or signals at ``sample_rate``.
+
+        Returns
+        -------
+        float32 (N, D), or (N, 2 D) for "mean+std"
+            A row for each recording.
 
         Raises
         ------
@@ -71,6 +103,11 @@ class EdgeL3Transformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             If a parameter is not allowed, or files cannot be embedded: all these are named.
         ValueError
             If ``X`` is no such collection.
+
+        Examples
+        --------
+        >>> EdgeL3Transformer(sample_rate=8000).transform(numpy.ones((2, 12000))).shape
+        (2, 64)
         """
         options, statistics = EmbeddingOptions.of(vars(self)), self._statistics()
         recordings, model = self._recordings(X, reset=False), self._model()
@@ -84,7 +121,23 @@ class EdgeL3Transformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return np.asarray(rows, np.float32)
 
     def get_feature_names_out(self, input_features: object = None) -> NDArray[np.object_]:
-        """Names of the columns, "mean_0" to "mean_63" and the like; ``input_features`` is ignored."""
+        """Name the columns.
+
+        Parameters
+        ----------
+        input_features : object
+            Ignored.
+
+        Returns
+        -------
+        object (D,), or (2 D,) for "mean+std"
+            Strings.
+
+        Examples
+        --------
+        >>> list(EdgeL3Transformer(pool="max").get_feature_names_out()[:2])
+        ['max_0', 'max_1']
+        """
         size = self._model().embedding_dim
         return np.array([f"{name}_{k}" for name in self._statistics() for k in range(size)], object)
 
