@@ -7,8 +7,8 @@ program that has nothing but ONNX Runtime.
 """
 
 # %%
-# Twelve files of each kind, each with another sound behind it at a fifth of its level. They are made, and so easier than
-# recordings: this shows the way, not what to expect.
+# Twelve files of each kind, each with another sound behind it at a fifth of its level. They are made, not recorded:
+# this shows the way, not what to expect.
 import json
 import subprocess
 import sys
