@@ -74,6 +74,13 @@ def to_mono(audio: ArrayLike) -> NDArray[np.float32]:
         If the array is empty, has another number of dimensions, is plainly (C, N), is not numeric, has integers
         of more than 32 bits, whose full scale nobody knows, or has a NaN or infinite sample.
     """
+    mono = mix_down(check_shape(audio))
+    check_finite("audio", mono)
+    return mono
+
+
+def check_shape(audio: ArrayLike) -> NDArray[Any]:
+    """Return ``audio`` as an array (N,) or (N, C). EdgeL3ArgumentError as of :func:`to_mono`, but for its values."""
     array = _samples("audio", audio)
     if array.ndim not in (1, 2):
         raise EdgeL3ArgumentError(f"audio must have shape (samples,) or (samples, channels), got {array.shape}")
@@ -83,9 +90,7 @@ def to_mono(audio: ArrayLike) -> NDArray[np.float32]:
         raise EdgeL3ArgumentError(
             f"audio must have shape (samples, channels), got {array.shape}, which looks transposed: pass audio.T"
         )
-    mono = mix_down(array)
-    check_finite("audio", mono)
-    return mono
+    return array
 
 
 def to_float(x: ArrayLike) -> NDArray[np.float32]:

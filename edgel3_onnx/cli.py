@@ -16,14 +16,16 @@ from edgel3_onnx.command import interrupt
 from edgel3_onnx.command.arguments import PROGRAM, parse_arguments, positive_float, positive_int, with_packaged_model
 from edgel3_onnx.command.corpus import NO_RECORDINGS, plan_run
 from edgel3_onnx.command.live import embed_stdin
+from edgel3_onnx.command.parts import with_parts
 from edgel3_onnx.command.pool import work_in_processes
 from edgel3_onnx.command.report import Reporter, Summary, showing_log
 from edgel3_onnx.command.runner import RunOptions, prepare, rehearse, work
 from edgel3_onnx.cpu import available_cpus
-from edgel3_onnx.embedding import EmbeddingOptions
 from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error, WeightsUnavailableError
 from edgel3_onnx.files import get_output_path
+from edgel3_onnx.labels import Region
 from edgel3_onnx.models import ModelOptions
+from edgel3_onnx.options import EmbeddingOptions
 from edgel3_onnx.outputs.arrays import FORMATS, WRITERS
 from edgel3_onnx.outputs.inspect import read_metadata
 from edgel3_onnx.outputs.table import FORMATS as TABLE_FORMATS
@@ -95,6 +97,13 @@ def run(
     pcm: str | None = None,
     time_pattern: str | None = None,
     time_zone: str | None = None,
+    offset: float = 0.0,
+    duration: float | None = None,
+    edges: str = "context",
+    regions: str | os.PathLike[str] | Sequence[Region] | None = None,
+    channels: str | int | Sequence[int] = "mix",
+    pool: str = "none",
+    normalize: str | None = None,
 ) -> Summary:
     """Embed many files; a bad one is reported on standard error and does not keep the others from being done.
 
@@ -132,6 +141,10 @@ def run(
         Hz and samples of files that have no header: mono, "s16le" by default.
     time_pattern, time_zone
         As of :func:`edgel3_onnx.process_file`.
+    offset, duration, edges, channels, pool, normalize
+        As of :func:`edgel3_onnx.get_embedding`.
+    regions : path, list of Region, or None
+        As of :func:`edgel3_onnx.process_file`; inputs that have no regions are left out.
 
     Returns
     -------
@@ -162,6 +175,7 @@ def run(
     clock = ClockOptions.of(time_pattern, time_zone)
     reading = replace(_reading_options(strict, rate, pcm), clock=clock)
     plan = plan_run(_paths(inputs), output_dir, suffix, format, recursive, reading.raw is not None)
+    plan = with_parts(plan, offset, duration, edges, regions)
     dataset = os.fspath(output_dir or "")
     options = RunOptions(model_options, embedding_options, reading, format, dataset, existing == "skip")
     alone = len(plan.tasks) == 1

@@ -11,6 +11,7 @@ SIMD_VARIABLE = "EDGEL3_ONNX_SIMD"
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUPS = Path("/proc/self/cgroup")
+_PROCESSORS = Path("/proc/cpuinfo")
 
 
 def simd_level(levels: Sequence[str]) -> str:
@@ -64,3 +65,13 @@ def _quota(folder: Path) -> float | None:
         return float(quota) / float(period) if float(quota) > 0 else None
     except (OSError, ValueError):  # no such group or controller; "max"
         return None
+
+
+def has_int8_products() -> bool:
+    """Whether the processor says that it multiplies int8 fast: VNNI or AMX. False where it cannot be asked."""
+    try:
+        lines = _PROCESSORS.read_text("utf-8").splitlines()
+    except OSError:
+        return False
+    flags = next((line.split() for line in lines if line.startswith("flags")), [])
+    return not {"avx512_vnni", "avx_vnni", "amx_int8"}.isdisjoint(flags)

@@ -4,111 +4,28 @@ import os
 import queue
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeVar, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edgel3_onnx import frontend
-from edgel3_onnx.audio import (
-    check_hop_size,
-    check_long_enough,
-    check_sample_rate,
-    to_hop_length,
-    to_mono,
-    warn,
-)
-from edgel3_onnx.checks import check_choice, check_flag, check_optional_count
-from edgel3_onnx.exceptions import EdgeL3ArgumentError
+from edgel3_onnx.audio import check_finite, check_long_enough, check_sample_rate, check_shape, mix_down, to_mono, warn
+from edgel3_onnx.channels import channel
+from edgel3_onnx.checks import check_flag
+from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error
+from edgel3_onnx.gathering import Embeddings, Gathering, drift_warning
 from edgel3_onnx.models import EmbeddingModel, given_or_loaded
-from edgel3_onnx.spec import RESAMPLERS
+from edgel3_onnx.options import EmbeddingOptions
+from edgel3_onnx.parts import Parts, plan
 from edgel3_onnx.terminal import shows_progress
+
+__all__ = ["EmbeddingOptions", "Embeddings", "ahead", "drift_warning", "embed", "get_embedding"]
 
 Float32 = NDArray[np.float32]
 Embedding = tuple[Float32, NDArray[np.float64]]
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class EmbeddingOptions:
-    """How a signal is cut into windows, as of :func:`get_embedding`, checked."""
-
-    center: bool = True
-    hop_size: float = 0.1  # seconds
-    resampler: str = "kaiser_best"
-    batch_size: int | None = None  # windows per run; None: the model's own choice
-
-    @classmethod
-    def of(cls, arguments: Mapping[str, Any]) -> "EmbeddingOptions":
-        """Those of ``arguments`` that are such options. EdgeL3ArgumentError if one is not allowed."""
-        given = {each.name: arguments[each.name] for each in fields(cls) if each.name in arguments}
-        options = cls(**given)
-        return cls(
-            check_flag("center", options.center),
-            check_hop_size(options.hop_size),
-            check_choice("resampler", options.resampler, RESAMPLERS),
-            check_optional_count("batch_size", options.batch_size),
-        )
-
-    def hop_length(self, model: EmbeddingModel) -> int:
-        """Samples between windows, at the model's rate. EdgeL3ArgumentError if that is less than one."""
-        return to_hop_length(self.hop_size, model.sample_rate)
-
-
-@dataclass(frozen=True)
-class Embeddings:
-    """The embeddings of one recording, and where their windows are.
-
-    Attributes
-    ----------
-    embedding : float32 (T, D)
-    timestamps : float64 (T,)
-        ``arange(T) * hop_size``, in seconds, as edgel3 has them.
-    start_sample : int64 (T,)
-        Where each window really starts: samples at the model's rate since the start of the recording, negative in
-        the zeros that centring puts in front. A hop is rounded down to whole samples, so that where it is not
-        whole, ``timestamps`` run ahead of ``start_sample``.
-    start, end : float64 (T,)
-        The same in seconds, exact, and where each window ends.
-    channel : int16 (T,) or None
-        Counted from 1. None: of the mean of all channels.
-    label : list of (str or None) of length T, or None
-        Of the region that each window belongs to. None: nobody gave regions.
-    """
-
-    embedding: Float32
-    timestamps: NDArray[np.float64]
-    start_sample: NDArray[np.int64]
-    start: NDArray[np.float64]
-    end: NDArray[np.float64]
-    channel: NDArray[np.int16] | None = None
-    label: list[str | None] | None = None
-
-    @classmethod
-    def of(cls, embedding: Float32, model: EmbeddingModel, options: EmbeddingOptions, first: int = 0) -> "Embeddings":
-        """Those of the windows from number ``first`` on."""
-        count = np.arange(first, first + len(embedding), dtype=np.int64)
-        lead = model.spec.window_length // 2 if options.center else 0
-        timestamps = count.astype(np.float64) * options.hop_size
-        start_sample = count * options.hop_length(model) - lead
-        end_sample = start_sample + model.spec.window_length
-        return cls(
-            embedding, timestamps, start_sample, start_sample / model.sample_rate, end_sample / model.sample_rate
-        )
-
-
-def drift_warning(windows: int, model: EmbeddingModel, options: EmbeddingOptions) -> str | None:
-    """What to say where the last timestamp is more than half a hop ahead of its window; else None."""
-    hop_length = options.hop_length(model)
-    drift = (windows - 1) * (options.hop_size - hop_length / model.sample_rate)
-    if drift <= options.hop_size / 2:
-        return None
-    return (
-        f"timestamps are multiples of hop_size, as edgel3 has them, but windows start every {hop_length} samples at "
-        f"{model.sample_rate} Hz: the last timestamp is {drift:.3f} s too large (start_sample in outputs is exact)"
-    )
 
 
 @overload
@@ -131,6 +48,12 @@ def get_embedding(
     weights: str | os.PathLike[str] | None = None,
     precision: str = "fp32",
     provider_options: Mapping[str, str] | None = None,
+    offset: float = 0.0,
+    duration: float | None = None,
+    edges: str = "context",
+    channels: str | int | Sequence[int] = "mix",
+    pool: str = "none",
+    normalize: str | None = None,
 ) -> tuple[list[Float32], list[NDArray[np.float64]]]: ...
 @overload
 def get_embedding(
@@ -152,6 +75,12 @@ def get_embedding(
     weights: str | os.PathLike[str] | None = None,
     precision: str = "fp32",
     provider_options: Mapping[str, str] | None = None,
+    offset: float = 0.0,
+    duration: float | None = None,
+    edges: str = "context",
+    channels: str | int | Sequence[int] = "mix",
+    pool: str = "none",
+    normalize: str | None = None,
 ) -> Embedding: ...
 def get_embedding(
     audio: Any,
@@ -172,13 +101,19 @@ def get_embedding(
     weights: str | os.PathLike[str] | None = None,
     precision: str = "fp32",
     provider_options: Mapping[str, str] | None = None,
+    offset: float = 0.0,
+    duration: float | None = None,
+    edges: str = "context",
+    channels: str | int | Sequence[int] = "mix",
+    pool: str = "none",
+    normalize: str | None = None,
 ) -> Any:
     """Compute the embedding of each window of one second.
 
     Parameters
     ----------
     audio : array (N,) or (N, C), or list of such arrays
-        Samples; channels are averaged. Integer PCM is scaled by its full scale.
+        Samples; channels are averaged unless ``channels`` says otherwise. Integer PCM is scaled by its full scale.
     sr : float, or list of float
         Sample rate in Hz; for a list of arrays, one for all or one for each.
     model : EmbeddingModel or None
@@ -201,11 +136,22 @@ def get_embedding(
         How audio at another rate is resampled. "kaiser_best" gives the numbers of edgel3.
     num_threads, weights, precision, provider_options : various
         How the model is loaded.
+    offset, duration : float, float or None
+        Seconds. Only windows whose time lies in this part, with the same embeddings and timestamps as in the whole:
+        their centre or, without ``center``, their start. None: to the end.
+    edges : {"context", "cut"}
+        Whether windows at the edges of a part see the audio beyond it, or zeros as if it were all the audio.
+    channels : {"mix", "each"}, int, or sequence of int
+        The mean of the channels, each on its own, or those of these numbers, from 1.
+    pool : {"none", "mean", "max", "mean+std"}
+        One row for all windows, added up in double precision: (1, D), or for "mean+std" (1, 2 * D), means first.
+    normalize : {"l2"} or None
+        Divide each row by its Euclidean length, after pooling; rows of zeros stay zeros.
 
     Returns
     -------
     embedding : float32 (T, D)
-        For a list of arrays, a list of such.
+        For "each" and a sequence of ``channels``, (C, T, D). For a list of arrays, a list of such.
     timestamps : float64 (T,)
         Seconds, ``arange(T) * hop_size``, as edgel3 has them. For a list of arrays, a list of such. Windows start
         every ``int(hop_size * model.sample_rate)`` samples; where ``hop_size`` is no whole number of samples,
@@ -232,47 +178,81 @@ def get_embedding(
     ((21, 64), 2.0)
     """
     options, show_progress = EmbeddingOptions.of(locals()), check_flag("verbose", verbose)
+    parts = Parts.of(offset, duration, edges)
     model = given_or_loaded(model, locals())
-    hop_length = options.hop_length(model)
+    options.hop_length(model)  # or refused
     several = isinstance(audio, list | tuple) and any(isinstance(item, np.ndarray) for item in audio)
     arrays = audio if several else [audio]
     rates = sr if several and isinstance(sr, list | tuple | np.ndarray) else [sr] * len(arrays)
     if len(rates) != len(arrays):
         raise EdgeL3ArgumentError(f"sr must be one rate or one per array: got {len(rates)} for {len(arrays)}")
-    signals = []
-    for array, rate in zip(arrays, rates, strict=True):
-        rate = check_sample_rate(rate)
-        mono = to_mono(array)
-        check_long_enough(mono.size, rate, model.sample_rate)
-        if not mono.any():
+    signals = [
+        _Array(model, array, check_sample_rate(rate), options, parts) for array, rate in zip(arrays, rates, strict=True)
+    ]
+    for signal in signals:
+        if signal.is_silent:
             warn("Provided audio is all zeros")
-        if int(mono.size * (model.sample_rate / rate)) < model.sample_rate:
+        if parts is None and int(signal.samples * (model.sample_rate / signal.rate)) < model.sample_rate:
             warn(
-                f"Provided audio is shorter than the window of 1 second ({mono.size / rate:.3f} s); "
+                f"Provided audio is shorter than the window of 1 second ({signal.samples / signal.rate:.3f} s); "
                 "it is padded with zeros"
             )
-        signals.append((mono, rate))
 
     batch_size = options.batch_size or model.batch_size
-    batches = (_batches(model, *signal, hop_length, options, batch_size) for signal in signals)
-    found = list(embed(model, batches, batch_size, show_progress=show_progress))
-    drift = drift_warning(max((len(embedding) for embedding in found), default=0), model, options)
+    found, windows = [], 0
+    batches = (signal.windows(batch_size) for signal in signals)
+    for signal, rows in zip(signals, embed(model, batches, batch_size, show_progress=show_progress), strict=True):
+        signal.gathering.add(rows)
+        embeddings, _ = signal.gathering.result()
+        windows = max(windows, signal.gathering.windows)
+        numbers = signal.gathering.numbers
+        embedding, timestamps = embeddings.embedding, embeddings.timestamps
+        if numbers is not None and not isinstance(channels, int | np.integer):
+            embedding = embedding.reshape(len(numbers), -1, embedding.shape[1])
+            timestamps = timestamps[: embedding.shape[1]]
+        found.append((embedding, timestamps))
+    drift = drift_warning(windows, model, options)
     if drift is not None:
         warn(drift)
-    timestamps = [Embeddings.of(embedding, model, options).timestamps for embedding in found]
-    return (found, timestamps) if several else (found[0], timestamps[0])
+    return tuple(map(list, zip(*found, strict=True))) if several else found[0]
 
 
-def _batches(
-    model: EmbeddingModel, mono: Float32, rate: float, hop_length: int, options: EmbeddingOptions, batch_size: int
-) -> Iterator[Float32]:
-    """What the network takes, for all windows of one signal, at most ``batch_size`` at a time."""
-    if rate != model.sample_rate:
-        mono = frontend.resample(mono, rate, model.sample_rate, options.resampler)
-    total = frontend.num_windows(mono.size, model.spec, hop_length, options.center)
-    for start in range(0, total, batch_size):
-        count = min(batch_size, total - start)
-        yield model.prepare(mono, hop_length=hop_length, center=options.center, start=start, count=count)
+class _Array:
+    """A signal in memory, checked. Raises EdgeL3ArgumentError."""
+
+    def __init__(
+        self, model: EmbeddingModel, audio: Any, rate: float, options: EmbeddingOptions, parts: Parts | None
+    ) -> None:
+        array = check_shape(audio)
+        self.samples, self.rate = len(array), rate
+        check_long_enough(self.samples, rate, model.sample_rate)
+        wanted = plan(parts, self.samples, rate, model, options)
+        if wanted.outside:
+            raise EdgeL3ArgumentError(f"audio: {wanted.outside[0]}")
+        count = 1 if array.ndim == 1 else array.shape[1]
+        try:
+            self.gathering = Gathering(model, rate, count, options, wanted)
+        except EdgeL3Error as error:
+            raise EdgeL3ArgumentError(f"audio {error}") from error
+        self._blocks: list[tuple[int, NDArray[Any]]] = []
+        for begin, end in wanted.spans:
+            block = array[begin:end]
+            if self.gathering.numbers is None:
+                block = to_mono(block)
+            else:
+                for number in self.gathering.numbers:
+                    check_finite("audio", mix_down(channel(block, number)))
+            self._blocks.append((begin, block))
+
+    @property
+    def is_silent(self) -> bool:
+        return not any(block.any() for _, block in self._blocks)
+
+    def windows(self, batch_size: int) -> Iterator[Float32]:
+        """What the network takes, for all windows, at most ``batch_size`` at a time."""
+        for begin, block in self._blocks:
+            yield from self.gathering.feed(begin, block, batch_size)
+        yield from self.gathering.finish(batch_size)
 
 
 def embed(
@@ -281,6 +261,8 @@ def embed(
     batch_size: int,
     *,
     show_progress: bool = False,
+    on_rows: Callable[[Float32], None] | None = None,
+    rows_at_once: int = 0,
 ) -> Iterator[Float32]:
     """Run the windows of many signals in batches that signals share.
 
@@ -291,11 +273,14 @@ def embed(
         size. It is read in a thread of its own, ahead of the runs.
     batch_size : int
         Windows per run; only the last run has fewer.
+    on_rows : callable or None
+        Is given the next rows of the signal whose turn it is, whenever there are ``rows_at_once`` of them, so that
+        they need not be held until its end.
 
     Yields
     ------
     float32 (T, D)
-        Per signal, in order, as soon as all its windows were run.
+        Per signal, in order, as soon as all its windows were run: those that ``on_rows`` was not given.
 
     Raises
     ------
@@ -321,6 +306,8 @@ def embed(
                 _run(model, pending, batch_size)
                 rows -= batch_size
                 bar.update(batch_size)
+            if on_rows is not None and order and order[0].rows >= rows_at_once:
+                on_rows(order[0].take(model))
             yield from _finished(order, model)
         if rows:
             _run(model, pending, rows)
@@ -333,6 +320,15 @@ class _Signal:
     parts: list[Float32] = field(default_factory=list)  # embeddings so far
     missing: int = 0  # windows that were read and not run yet
     read: bool = False  # whether there are no further windows
+
+    @property
+    def rows(self) -> int:
+        return sum(map(len, self.parts))
+
+    def take(self, model: EmbeddingModel) -> Float32:
+        """The embeddings so far, which it does not keep."""
+        parts, self.parts = self.parts, []
+        return np.concatenate(parts) if parts else np.zeros((0, model.embedding_dim), np.float32)
 
 
 def _read(signals: Iterable[Iterable[Float32]]) -> Iterator[tuple[_Signal, Float32 | None]]:
@@ -365,8 +361,7 @@ def _run(model: EmbeddingModel, pending: deque[tuple[_Signal, Float32]], count: 
 
 def _finished(order: deque[_Signal], model: EmbeddingModel) -> Iterator[Float32]:
     while order and order[0].read and not order[0].missing:
-        parts = order.popleft().parts
-        yield np.concatenate(parts) if parts else np.zeros((0, model.embedding_dim), np.float32)
+        yield order.popleft().take(model)
 
 
 def ahead(items: Iterable[T], depth: int = 2) -> Iterator[T]:

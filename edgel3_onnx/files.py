@@ -4,26 +4,32 @@ import os
 import warnings as python_warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgel3_onnx.audio import check_sample_rate, mix_down
+from edgel3_onnx.audio import check_sample_rate
 from edgel3_onnx.checks import check_flag
-from edgel3_onnx.embedding import EmbeddingOptions, Embeddings, drift_warning, embed
+from edgel3_onnx.embedding import embed
 from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error, EdgeL3Warning
+from edgel3_onnx.gathering import Embeddings, Gathering, drift_warning
+from edgel3_onnx.labels import Region
 from edgel3_onnx.models import EmbeddingModel, given_or_loaded
+from edgel3_onnx.options import EmbeddingOptions
 from edgel3_onnx.outputs import record
 from edgel3_onnx.outputs.arrays import is_current, write_npz
 from edgel3_onnx.outputs.record import Metadata
+from edgel3_onnx.parts import Parts, plan
 from edgel3_onnx.recordings.clock import Clock, ClockOptions, read_clock
-from edgel3_onnx.recordings.decode import ReadingOptions, open_recording
+from edgel3_onnx.recordings.decode import ReadingOptions, Recording, open_recording
 from edgel3_onnx.recordings.findings import Findings
-from edgel3_onnx.streaming import WindowStream
+from edgel3_onnx.regions import regions_by_path
 
 _MIN_BLOCK = 1.0  # seconds decoded at a time, at least
 _WINDOW = 1.0  # seconds
+_SHOWN = 3  # parts that a message names
 _LENIENT = ReadingOptions()
 
 
@@ -34,6 +40,8 @@ class EmbeddedFile:
     Attributes
     ----------
     path : str
+    parts : Parts or None
+        What is wanted of it. None: all. When it is done, what of that lies in the recording.
     skip : bool
         Do not even open the file.
     error : str or None
@@ -48,10 +56,13 @@ class EmbeddedFile:
         Whether the recording is whole.
     clock : Clock
         When the recording began.
+    outside : list of str
+        Which parts there are no embeddings of, though there are of others, and why.
     embeddings : Embeddings or None
     """
 
     path: str
+    parts: Parts | None = None
     skip: bool = False
     error: str | None = None
     warnings: list[str] = field(default_factory=list)
@@ -59,7 +70,9 @@ class EmbeddedFile:
     samples: int = 0
     findings: Findings = field(default_factory=Findings)
     clock: Clock = field(default_factory=Clock)
+    outside: list[str] = field(default_factory=list)
     embeddings: Embeddings | None = None
+    gathering: Gathering | None = field(default=None, repr=False)
 
     @property
     def seconds(self) -> float:
@@ -71,7 +84,15 @@ class EmbeddedFile:
         rate = self.sample_rate
         samples = {"sample_rate": int(rate) if rate.is_integer() else rate, "samples": self.samples}
         clock = {"recorded_at": self.clock.recorded_at, "clock": self.clock.source}
-        return {**samples, **self.findings.record(), **clock}
+        return {**samples, **self.findings.record(), **clock, **record.part(self.parts)}
+
+    @property
+    def problem(self) -> str | None:
+        """What keeps the file from being done without a flaw: ``error``, or the parts that are not in it."""
+        if self.error is not None or not self.outside:
+            return self.error
+        more = f"; and {len(self.outside) - _SHOWN} more" if len(self.outside) > _SHOWN else ""
+        return "; ".join(self.outside[:_SHOWN]) + more
 
 
 def embed_files(
@@ -101,28 +122,46 @@ def embed_files(
     EdgeL3ArgumentError
         If the hop is less than one sample at the model's rate.
     """
-    hop_length = options.hop_length(model)
+    options.hop_length(model)  # or refused
     batch_size = options.batch_size or model.batch_size
     started: deque[EmbeddedFile] = deque()
 
     def signals() -> Iterator[Iterator[NDArray[np.float32]]]:
         for job in jobs:
             started.append(job)
-            yield _windows(model, job, hop_length, batch_size, options, reading)
+            yield _windows(model, job, batch_size, options, reading)
 
-    for embedding in embed(model, signals(), batch_size, show_progress=show_progress):
+    def add(rows: NDArray[np.float32]) -> None:
+        if started[0].gathering is not None:
+            started[0].gathering.add(rows)
+
+    on_rows = None if options.pool == "none" else add  # so that what is pooled is not held
+    for rows in embed(model, signals(), batch_size, show_progress=show_progress, on_rows=on_rows, rows_at_once=1):
+        add(rows)
         job = started.popleft()
-        if not job.skip and job.error is None:
-            job.embeddings = Embeddings.of(embedding, model, options)
-            if (drift := drift_warning(len(embedding), model, options)) is not None:
-                job.warnings.append(drift)
+        if job.gathering is not None and job.error is None:
+            _finish(job, job.gathering, model, options)
+        job.gathering = None
         yield job
+
+
+def _finish(job: EmbeddedFile, gathering: Gathering, model: EmbeddingModel, options: EmbeddingOptions) -> None:
+    embeddings, missing = gathering.result()
+    job.outside = list(gathering.plan.outside)
+    job.parts = gathering.plan.done
+    for group in missing:
+        job.outside.append(f"nothing is left of the recording from {group.start:g} s on")
+    if len(embeddings.embedding) == 0 and job.outside:
+        job.error = job.problem
+        return
+    job.embeddings = embeddings
+    if (drift := drift_warning(gathering.windows, model, options)) is not None:
+        job.warnings.append(drift)
 
 
 def _windows(
     model: EmbeddingModel,
     job: EmbeddedFile,
-    hop_length: int,
     batch_size: int,
     options: EmbeddingOptions,
     reading: ReadingOptions,
@@ -133,16 +172,23 @@ def _windows(
     try:
         with open_recording(job.path, reading.raw) as recording:
             job.sample_rate = check_sample_rate(recording.sample_rate)
-            stream = WindowStream(model, job.sample_rate, options)
-            for block in recording.blocks(max(batch_size * hop_length / model.sample_rate, _MIN_BLOCK)):
-                try:
-                    yield from stream.feed(mix_down(block), batch_size)
-                except EdgeL3ArgumentError as error:
-                    raise EdgeL3Error(f"{error} (counted from {job.seconds:.2f} s on)") from error
-                job.samples = stream.samples
+            frames = None if job.parts is None else _frames(job.path, recording, reading)
+            wanted = plan(job.parts, frames, job.sample_rate, model, options)
+            gathering = job.gathering = Gathering(model, job.sample_rate, recording.channels, options, wanted)
+            seconds = max(batch_size * options.hop_length(model) / model.sample_rate, _MIN_BLOCK)
+            with closing(recording.read(wanted.spans, seconds)) as blocks:
+                for position, block in blocks:
+                    try:
+                        yield from gathering.feed(position, block, batch_size)
+                    except EdgeL3ArgumentError as error:
+                        raise EdgeL3Error(f"{error} (counted from {position / job.sample_rate:.2f} s on)") from error
+                    job.samples += len(block)
+                    if gathering.is_complete:
+                        break
             job.findings, job.clock = recording.findings, read_clock(job.path, reading.clock)
-        _check_findings(job, stream.samples, reading.strict)
-        yield from stream.finish(batch_size)
+        if wanted.groups:
+            _check_findings(job, reading.strict)
+        yield from gathering.finish(batch_size)
     except OSError as error:
         job.error = f"cannot be read ({error.strerror or error})"
     except (EdgeL3Error, MemoryError) as error:
@@ -150,18 +196,26 @@ def _windows(
     except Exception as error:  # a decoder's surprise about one file must not end a run over others
         job.error = f"cannot be decoded ({type(error).__name__}: {error})"
     else:
-        if stream.silent:
+        if gathering.silent and wanted.groups:
             job.warnings.append("the audio is all zeros")
-        if stream.samples * model.sample_rate < model.sample_rate * job.sample_rate:
+        if job.parts is None and job.samples * model.sample_rate < model.sample_rate * job.sample_rate:
             job.warnings.append(f"shorter than the window of 1 second ({job.seconds:.3f} s); padded with zeros")
 
 
-def _check_findings(job: EmbeddedFile, samples: int, strict: bool) -> None:
+def _frames(path: str, recording: Recording, reading: ReadingOptions) -> int:
+    """Samples of a recording per channel; where its format does not say how many there are, it is decoded to know."""
+    if recording.frames is not None:
+        return recording.frames
+    with open_recording(path, reading.raw) as again:
+        return sum(len(block) for block in again.blocks(_MIN_BLOCK))
+
+
+def _check_findings(job: EmbeddedFile, strict: bool) -> None:
     """Refuse a recording of which nothing is left, or too little; with ``strict`` any of which something is lost."""
     findings = job.findings
-    if samples == 0:
+    if job.samples == 0:
         raise EdgeL3Error(f"has no samples ({findings.loss})" if findings.loss else "has no samples")
-    if findings.loss and samples / job.sample_rate < _WINDOW:
+    if findings.loss and job.parts is None and job.seconds < _WINDOW:
         raise EdgeL3Error(f"is truncated to less than one window: {findings.loss}")
     if strict and findings.is_doubtful:
         raise EdgeL3Error(f"is not whole: {'; '.join(findings.warnings)}")
@@ -192,13 +246,22 @@ def process_file(
     strict: bool = False,
     time_pattern: str | None = None,
     time_zone: str | None = None,
+    offset: float = 0.0,
+    duration: float | None = None,
+    edges: str = "context",
+    regions: str | os.PathLike[str] | Sequence[Region] | None = None,
+    channels: str | int | Sequence[int] = "mix",
+    pool: str = "none",
+    normalize: str | None = None,
 ) -> None:
     """Compute the embedding of an audio file, or of each of a list of them, and save it as .npz.
 
     Files are decoded in blocks: memory grows with their length only by the embedding itself. The .npz holds
     ``embedding`` float32 (T, D), ``timestamps`` float64 (T,), ``start_sample`` int64 (T,), where each window starts in
     samples at the model's rate (negative in the zeros that centring puts in front), and ``metadata``, a JSON string
-    that says how they were made.
+    that says how they were made. There is a row for each window of each channel of each part, sorted in this order,
+    and where parts, channels or pooling are asked for, also ``start`` and ``end`` float64 (T,), in seconds, ``channel``
+    int16 (T,), from 1, and ``label`` str (T,).
 
     Parameters
     ----------
@@ -227,15 +290,25 @@ def process_file(
         none, and by default, the time is that of GUANO, AudioMoth or Broadcast Wave in a WAV file.
     time_zone : str or None
         The zone of clocks that do not say theirs: "UTC", "+02:00", "Europe/Berlin". None: such times are not taken.
+    offset, duration, edges : various
+        As of :func:`edgel3_onnx.get_embedding`.
+    regions : path, list of Region, or None
+        What to embed of the recordings, in place of ``offset`` and ``duration``: a file that
+        :func:`edgel3_onnx.labels.read_regions` reads, or what that returns. Where it names recordings, each gets its
+        own, by the last components of its path; else there must be one recording. A string that begins with a dot
+        and names no file is the end of the name of a file beside each recording: ".txt", or ".selections.txt".
+    channels, pool, normalize : various
+        As of :func:`edgel3_onnx.get_embedding`.
 
     Raises
     ------
     EdgeL3ArgumentError
         If an argument is not one of those allowed, or two files of a list would have the same output.
     EdgeL3Error
-        If the model cannot be loaded, a file cannot be read, is empty, has NaN or infinite samples, nothing of it
-        decodes, or less than one window of what there should be, or its output cannot be written or must be kept.
-        No part of an output is left behind. Of a list, the other files are done first.
+        If the model cannot be loaded, a region lies outside of its recording, a file cannot be read, is empty, has NaN
+        or infinite samples, nothing of it decodes, or less than one window of what there should be, or its output
+        cannot be written or must be kept. No part of an output is left behind. Of a list, the other files are done
+        first, and of a recording, the other regions.
 
     Warns
     -----
@@ -256,13 +329,18 @@ def process_file(
     model = given_or_loaded(model, locals())
     reading = ReadingOptions(check_flag("strict", strict), clock=ClockOptions.of(time_pattern, time_zone))
     common = {**record.manner(model, options), **reading.wanted()}
+    parts = Parts.of(offset, duration, edges, None if regions is None else ())
+    found = None if regions is None else regions_by_path(regions, list(outputs))
     started: deque[Metadata] = deque()  # filled by the thread that reads ahead
 
     def jobs() -> Iterator[EmbeddedFile]:
         for path, output in outputs.items():
-            metadata = {**common, **record.source(path)}
-            job = EmbeddedFile(path)
-            if not replace and os.path.lexists(output):
+            wanted = parts if found is None else Parts.of(0.0, None, edges, found.get(path, ()))
+            metadata = {**common, **record.source(path, wanted)}
+            job = EmbeddedFile(path, wanted)
+            if found is not None and path not in found:
+                job.skip, job.error = True, "has no regions"
+            elif not replace and os.path.lexists(output):
                 job.skip = is_current(output, metadata)
                 if not job.skip:
                     job.error = f"{output} exists and was made otherwise; overwrite=True replaces it"
@@ -279,6 +357,8 @@ def process_file(
                 raise EdgeL3Error(f"{job.path}: {job.error}")
             if job.embeddings is None:
                 continue
+            if job.outside:
+                failures.append(EdgeL3Error(f"{job.path}: {job.problem}; the other parts are done"))
             for warning in job.warnings:
                 python_warnings.warn(f"{job.path}: {warning}", EdgeL3Warning, stacklevel=2)
             write_npz(outputs[job.path], job.embeddings, {**metadata, **job.metadata()})

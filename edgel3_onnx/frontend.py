@@ -4,6 +4,7 @@ The loops are in C (``_frontend``); this module checks arguments and owns the ar
 """
 
 import functools
+import math
 import sys
 import threading
 from typing import Any, Protocol
@@ -134,9 +135,22 @@ class Resampler:
     The blocks that ``push`` and ``flush`` return, joined, are what ``resample`` gives for the joined input,
     to the last bit. After ``flush`` the object is ready for a new signal. Calls from several threads wait for each
     other; in which order they come is the caller's business.
+
+    Parameters
+    ----------
+    sr_orig, sr_new, method : as of ``resample``
+    start : int
+        The first output sample wanted. What is pushed then begins with input sample ``first_input``, and what comes
+        back is, to the last bit, what comes for the whole signal from sample ``first_output`` on.
+
+    Attributes
+    ----------
+    first_input, first_output : int
+        ``first_output`` is ``start`` with kaiser_best. soxr has to be given the signal from its start, since what it
+        computes depends on how far it has come: both are 0.
     """
 
-    def __init__(self, sr_orig: float, sr_new: float, method: str = "kaiser_best") -> None:
+    def __init__(self, sr_orig: float, sr_new: float, method: str = "kaiser_best", start: int = 0) -> None:
         self._rates = (_rate("sr_orig", sr_orig), _rate("sr_new", sr_new))
         self.ratio = self._rates[1] / self._rates[0]
         if method not in _METHODS:
@@ -147,7 +161,12 @@ class Resampler:
             )
         self._lock = threading.Lock()
         self._method = method
-        self._reset()
+        self._start(check_count("start", start, least=0))
+        self.first_input, self.first_output = self._received, self._returned
+
+    def inputs_for(self, stop: int) -> int | None:
+        """Input samples, counted from the start of the signal, that complete ``stop`` output samples; None: unknown."""
+        return self._engine.inputs_for(stop)
 
     def push(self, block: Float32Array) -> Float32Array:
         """The output samples that this block completes.
@@ -173,33 +192,44 @@ class Resampler:
         with self._lock:
             missing = int(self._received * self.ratio) - self._returned
             tail = self._engine.process(np.empty(0, np.float32), True)[:missing]
-            self._reset()
+            self._start(0)
         return np.concatenate([tail, np.zeros(missing - tail.shape[0], np.float32)])
 
-    def _reset(self) -> None:
-        self._engine: _Stage = (_Copy if self.ratio == 1 else _METHODS[self._method])(*self._rates)
-        self._received = 0
-        self._returned = 0
+    def _start(self, start: int) -> None:
+        self._engine: _Stage = (_Copy if self.ratio == 1 else _METHODS[self._method])(*self._rates, start)
+        self._received = self._engine.first_input
+        self._returned = self._engine.first_output
 
 
 class _Stage(Protocol):
+    first_input: int
+    first_output: int
+
+    def inputs_for(self, stop: int) -> int | None: ...
     def process(self, block: Float32Array, last: bool) -> Float32Array: ...
 
 
 class _Copy:
-    def __init__(self, sr_orig: float, sr_new: float) -> None:
-        pass
+    def __init__(self, sr_orig: float, sr_new: float, start: int) -> None:
+        self.first_input = self.first_output = start
+
+    def inputs_for(self, stop: int) -> int:
+        return stop
 
     def process(self, block: Float32Array, last: bool) -> Float32Array:
         return block.copy()
 
 
 class _KaiserBest:
-    def __init__(self, sr_orig: float, sr_new: float) -> None:
+    def __init__(self, sr_orig: float, sr_new: float, start: int) -> None:
         self._ratio = sr_new / sr_orig
-        self._state = _frontend.KaiserResampler(_kaiser_filter(sr_orig, sr_new, _level()))
-        self._received = 0
-        self._returned = 0
+        self._filter = _kaiser_filter(sr_orig, sr_new, _level())
+        self._state = _frontend.KaiserResampler(self._filter, _running_sum(1 / self._ratio, start), start)
+        self._received = self.first_input = self._state.received
+        self._returned = self.first_output = start
+
+    def inputs_for(self, stop: int) -> int:
+        return int(_running_sum(1 / self._ratio, stop - 1)) + self._filter.reach + 1
 
     def process(self, block: Float32Array, last: bool) -> Float32Array:
         self._received += block.shape[0]
@@ -210,10 +240,15 @@ class _KaiserBest:
 
 
 class _Soxr:
-    def __init__(self, sr_orig: float, sr_new: float) -> None:
+    first_input = first_output = 0
+
+    def __init__(self, sr_orig: float, sr_new: float, start: int) -> None:
         import soxr  # type: ignore[import-untyped]
 
         self._stream: Any = soxr.ResampleStream(sr_orig, sr_new, 1, dtype="float32", quality="HQ")
+
+    def inputs_for(self, stop: int) -> None:
+        return None
 
     def process(self, block: Float32Array, last: bool) -> Float32Array:
         output: Float32Array = self._stream.resample_chunk(block, last=last)
@@ -221,6 +256,24 @@ class _Soxr:
 
 
 _METHODS: dict[str, Any] = {"kaiser_best": _KaiserBest, "soxr": _Soxr}
+
+
+def _running_sum(increment: float, count: int) -> float:
+    """0.0 with ``increment`` added ``count`` times, each sum rounded to a double, as resampy counts time.
+
+    Between two powers of two doubles lie equally far apart, so that each addition is rounded by the same amount; but
+    perhaps the first, which may be half-way between two doubles, and is rounded to the even one. That is why the step
+    is taken from the second.
+    """
+    total = 0.0
+    while count:
+        total, count = total + increment, count - 1
+        step = (total + increment) - total
+        mantissa, exponent = math.frexp(total)
+        spacing = math.ldexp(1.0, exponent - 53)
+        jumps = min((2**53 - 1 - int(math.ldexp(mantissa, 53))) // int(step / spacing), count) if step >= spacing else 0
+        total, count = total + jumps * step, count - jumps
+    return total
 
 
 _levels = functools.cache(_frontend.simd_levels)

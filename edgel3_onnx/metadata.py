@@ -12,7 +12,13 @@ from edgel3_onnx.spec import FRONTENDS, FrontEndSpec, NetworkSpec
 KEY = "edgel3_onnx"  # of the graph's custom metadata; its value is a JSON object
 FORMAT = 1
 KINDS = ("mel", "waveform")  # what a graph takes: log-mel images, or samples
-PRECISIONS = ("fp32", "int8", "fp16")
+PRECISIONS = ("fp32", "int8", "fp16")  # of graphs
+COMPUTED = (*PRECISIONS, "bf16")  # in which a model can run: bf16 is made from an fp32 graph when that is opened
+
+
+def graph_precision(computed: str) -> str:
+    """The precision of the graph that a model computes from."""
+    return "fp32" if computed == "bf16" else computed
 
 
 @dataclass(frozen=True)

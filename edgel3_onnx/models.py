@@ -15,9 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 from edgel3_onnx import frontend
 from edgel3_onnx.audio import check_finite, frame, to_float
 from edgel3_onnx.checks import check_choice, check_flag, check_optional_count
-from edgel3_onnx.engines.session import Engine, check_provider, open_engine
+from edgel3_onnx.engines.providers import check_provider
+from edgel3_onnx.engines.session import Engine, open_engine
 from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error
-from edgel3_onnx.metadata import PRECISIONS, GraphMetadata
+from edgel3_onnx.metadata import COMPUTED, GraphMetadata, graph_precision
 from edgel3_onnx.spec import FrontEndSpec
 from edgel3_onnx.store import weights as store
 from edgel3_onnx.store.registry import Variant, find_variant
@@ -55,7 +56,7 @@ class ModelOptions:
                 **given,
                 "num_threads": check_optional_count("num_threads", given.get("num_threads")),
                 "weights": _absolute(given.get("weights")),
-                "precision": check_choice("precision", given.get("precision", "fp32"), PRECISIONS),
+                "precision": check_choice("precision", given.get("precision", "fp32"), COMPUTED),
                 "provider_options": _pairs(given.get("provider_options")),
                 "verbose": check_flag("verbose", given.get("verbose", True)),
             }
@@ -72,10 +73,11 @@ class ModelOptions:
 
     def graph(self) -> Path:
         """The graph, which is downloaded and converted on first use. EdgeL3Error if it cannot be had."""
+        precision = graph_precision(self.precision)
         if self.weights is None:
-            return store.embedding_model_path(self.variant, precision=self.precision, verbose=self.verbose)
+            return store.embedding_model_path(self.variant, precision=precision, verbose=self.verbose)
         assert self.variant.network is not None
-        return store.convert_file(self.weights, self.variant.network, precision=self.precision)
+        return store.convert_file(self.weights, self.variant.network, precision=precision)
 
     def load(self) -> "EmbeddingModel":
         """The model, or the one that is in use if it was loaded with the same options from the same file."""
@@ -99,7 +101,7 @@ class ModelInfo:
 
     variant: str  # id in the registry, which a graph of one's own shares with the network it stands in for
     kind: str  # "mel" (takes log-mel images) or "waveform" (takes samples)
-    precision: str  # "fp32", "int8" or "fp16"
+    precision: str  # "fp32", "int8", "fp16" or "bf16"
     path: Path  # the graph
     graph_sha256: str  # hex, of the graph
     source_sha256: str | None  # hex, of the file that the graph was made from; None if the graph does not say
@@ -328,17 +330,19 @@ def load_embedding_model(
     sparsity : {53.5, 63.5, 72.3, 73.5, 81.0, 87.0, 90.5, 95.45}
         Percentage of zero weights of a ``sparse`` network.
     provider : str
-        "cpu", "cuda", "tensorrt", "openvino", "coreml", "directml", "xnnpack", "qnn", "migraphx", "webgpu", or ONNX
-        Runtime's own name of one, "native" (this package's own engine on the CPU; "sparse" is another name of it), or
-        "auto". A device number may follow: "cuda:1".
+        "cpu", "cuda", "tensorrt", "tensorrt-rtx", "openvino", "coreml", "directml", "xnnpack", "qnn", "migraphx",
+        "mlx", "webgpu", or ONNX Runtime's own name of one, "native" (this package's own engine on the CPU; "sparse" is
+        another name of it), or "auto". A device may follow: "cuda:1", "openvino:gpu".
     num_threads : int or None
         CPU threads; None: as many as this process may use CPUs.
     weights : path or None
         A .h5, .h5.gz or .onnx file of one's own in place of the published weights.
-    precision : {"fp32", "int8", "fp16"}
-        int8 and fp16 graphs are made from the fp32 one on first use; micro in int8 comes with the package.
+    precision : {"fp32", "int8", "fp16", "bf16"}
+        int8 and fp16 graphs are made from the fp32 one on first use; micro in int8 comes with the package. bf16
+        computes the fp32 graph in bfloat16, on the CPUs that do it fast. fp32 is fp32 on every provider.
     provider_options : mapping of str to str, or None
-        Options of the ONNX Runtime execution provider.
+        Options of the ONNX Runtime execution provider; and ``fallback="cpu"``, which lets the CPU run the nodes that
+        the provider does not take.
     verbose : bool
         Show a progress bar while weights are downloaded, where standard error is a terminal.
 
@@ -352,7 +356,8 @@ def load_embedding_model(
     EdgeL3ArgumentError
         If an argument is not one of those allowed.
     EdgeL3Error
-        If the weights cannot be had or do not fit, or the provider is absent or does not load.
+        If the weights cannot be had or do not fit, or the provider is absent, does not load, leaves nodes to the CPU,
+        or cannot compute in that precision.
 
     Examples
     --------
@@ -400,14 +405,20 @@ def _open(options: ModelOptions, path: Path) -> EmbeddingModel:
         options.provider,
         num_threads=options.num_threads,
         provider_options=dict(options.provider_options),
+        precision=options.precision,
     )
     metadata = GraphMetadata.read(engine.metadata, path)
     if metadata is not None:
         metadata.check(variant.spec, variant.network_spec, path)
+    precision = metadata.precision if metadata else "fp32"
+    if options.precision == "bf16":
+        if precision != "fp32":
+            raise EdgeL3Error(f"{path}: precision bf16 is computed from an fp32 graph, and this one is {precision}")
+        precision = "bf16"
     info = ModelInfo(
         variant=variant.id,
         kind=metadata.kind if metadata else engine.kind,
-        precision=metadata.precision if metadata else "fp32",
+        precision=precision,
         path=path,
         graph_sha256=digest,
         source_sha256=metadata.source_sha256 if metadata else None,

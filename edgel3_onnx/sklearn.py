@@ -79,8 +79,7 @@ class EdgeL3Transformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         >>> EdgeL3Transformer().fit(["examples/street.flac"])
         EdgeL3Transformer()
         """
-        self._statistics()
-        EmbeddingOptions.of(vars(self))
+        self._options()
         self._recordings(X, reset=True)
         return self
 
@@ -109,16 +108,13 @@ class EdgeL3Transformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         >>> EdgeL3Transformer(sample_rate=8000).transform(numpy.ones((2, 12000))).shape
         (2, 64)
         """
-        options, statistics = EmbeddingOptions.of(vars(self)), self._statistics()
+        options = self._options()
         recordings, model = self._recordings(X, reset=False), self._model()
         if isinstance(recordings[0], str):
-            embeddings = _embed_paths(model, recordings, options)
-        else:
-            cut = {name: getattr(options, name) for name in ("center", "hop_size", "resampler")}
-            embeddings = get_embedding(recordings, check_sample_rate(self.sample_rate), model, verbose=0, **cut)[0]
-        windows = (each.astype(np.float64) for each in embeddings)
-        rows = [np.concatenate([getattr(each, name)(axis=0) for name in statistics]) for each in windows]
-        return np.asarray(rows, np.float32)
+            return _embed_paths(model, recordings, options)
+        cut = {name: getattr(options, name) for name in ("center", "hop_size", "resampler", "pool")}
+        embeddings, _ = get_embedding(recordings, check_sample_rate(self.sample_rate), model, verbose=0, **cut)
+        return np.concatenate(embeddings)
 
     def get_feature_names_out(self, input_features: object = None) -> NDArray[np.object_]:
         """Name the columns.
@@ -139,7 +135,7 @@ class EdgeL3Transformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         ['max_0', 'max_1']
         """
         size = self._model().embedding_dim
-        return np.array([f"{name}_{k}" for name in self._statistics() for k in range(size)], object)
+        return np.array([f"{name}_{k}" for name in self._options().pool.split("+") for k in range(size)], object)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -151,8 +147,9 @@ class EdgeL3Transformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def _model(self) -> EmbeddingModel:
         return given_or_loaded(self.model, {"model_type": "micro"})
 
-    def _statistics(self) -> list[str]:
-        return check_choice("pool", self.pool, ("mean", "max", "mean+std")).split("+")
+    def _options(self) -> EmbeddingOptions:
+        check_choice("pool", self.pool, ("mean", "max", "mean+std"))
+        return EmbeddingOptions.of(vars(self))
 
     def _recordings(self, X: Any, reset: bool) -> list[Any]:
         """Paths as str, or arrays."""
@@ -165,11 +162,11 @@ class EdgeL3Transformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return list(validate_data(self, X, reset=reset))
 
 
-def _embed_paths(model: EmbeddingModel, paths: list[str], options: EmbeddingOptions) -> list[NDArray[np.float32]]:
+def _embed_paths(model: EmbeddingModel, paths: list[str], options: EmbeddingOptions) -> NDArray[np.float32]:
     files = list(embed_files(model, map(EmbeddedFile, paths), options))
     for file in files:
         for warning in file.warnings:
             warn(f"{file.path}: {warning}")
     if failed := [f"{file.path}: {file.error}" for file in files if file.error is not None]:
         raise EdgeL3Error("\n  ".join([f"{len(failed)} of {len(files)} files failed:", *failed]))
-    return [file.embeddings.embedding for file in files if file.embeddings is not None]
+    return np.concatenate([file.embeddings.embedding for file in files if file.embeddings is not None])

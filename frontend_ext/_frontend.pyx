@@ -84,19 +84,32 @@ cdef class KaiserFilter:
     def __dealloc__(self):
         c.kaiser_filter_free(self.filter)
 
+    @property
+    def reach(self):
+        """Input samples that an output reads on each side, at most."""
+        return c.kaiser_filter_reach(self.filter)
+
 
 cdef class KaiserResampler:
-    """A signal on its way through a filter; one thread at a time."""
+    """A signal on its way through a filter; one thread at a time.
+
+    It begins with output number ``produced``, which lies at ``time``, in input samples.
+    """
 
     cdef KaiserFilter filter
     cdef c.resampler *state
 
-    def __cinit__(self, KaiserFilter filter not None):
+    def __cinit__(self, KaiserFilter filter not None, double time=0.0, int64_t produced=0):
         self.filter = filter
-        checked(c.resampler_create(&self.state, filter.filter))
+        checked(c.resampler_create(&self.state, filter.filter, time, produced))
 
     def __dealloc__(self):
         c.resampler_free(self.state)
+
+    @property
+    def received(self):
+        """Inputs so far; before the first block, the number of the input sample that it must begin with."""
+        return c.resampler_received(self.state)
 
     def process(self, const float[::1] block, bint last, float[::1] output):
         """Writes complete output samples and returns their number; frontend.h says how long output must be."""

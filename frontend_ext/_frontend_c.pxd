@@ -39,7 +39,9 @@ cdef extern from "frontend.h" nogil:
 
     int kaiser_filter_create(kaiser_filter **filter, double ratio, int level)
     void kaiser_filter_free(kaiser_filter *filter)
-    int resampler_create(resampler **state, const kaiser_filter *filter)
+    int kaiser_filter_reach(const kaiser_filter *filter)
+    int resampler_create(resampler **state, const kaiser_filter *filter, double time, int64_t produced)
+    int64_t resampler_received(const resampler *state)
     void resampler_free(resampler *state)
     int64_t resampler_process(resampler *state, const float *block, int64_t length, int last, float *output,
                               int64_t room)

@@ -48,3 +48,20 @@ def test_a_quota_of_cpu_time_counts_as_so_many_cpus(groups, own, files, expected
 
 def test_without_control_groups_the_affinity_counts(groups):
     assert cpu.available_cpus() == 8
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("processor : 0\nflags : fpu avx2 avx512_vnni\n", True),
+        ("flags\t\t: fpu amx_int8\n", True),
+        ("flags : avx2\n", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_whether_int8_is_fast(text, expected, tmp_path, monkeypatch):
+    if text is not None:
+        (tmp_path / "cpuinfo").write_text(text)
+    monkeypatch.setattr(cpu, "_PROCESSORS", tmp_path / "cpuinfo")
+    assert cpu.has_int8_products() is expected

@@ -1,13 +1,15 @@
 """--doctor, --list-models and --fetch say what is there."""
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 import golden
 from edgel3_onnx import EdgeL3ArgumentError
 from edgel3_onnx.command import doctor
-from edgel3_onnx.engines.session import PROVIDERS, installed_providers
+from edgel3_onnx.engines.providers import PROVIDERS
+from edgel3_onnx.engines.runtime import installed_providers, measured_error
 from edgel3_onnx.spec import NETWORKS
 from edgel3_onnx.store import weights
 from edgel3_onnx.store.registry import variants
@@ -18,7 +20,7 @@ def test_the_report_names_versions_providers_and_cache(monkeypatch):
     monkeypatch.setenv("EDGEL3_ONNX_MIRROR", "/somewhere")
     report = doctor.report()
     assert "ONNX Runtime: onnxruntime" in report
-    assert "provider cpu (CPUExecutionProvider): loads" in report
+    assert "provider cpu (CPUExecutionProvider): fp32 exact" in report
     assert "provider native (this package's own engine): loads, SIMD level" in report
     missing = [name for name in PROVIDERS if name not in installed_providers()]
     assert f"providers not installed: {', '.join(missing)}" in report
@@ -30,6 +32,7 @@ def test_the_report_names_versions_providers_and_cache(monkeypatch):
 def test_a_provider_that_does_not_load_is_reported_as_such(monkeypatch):
     import onnxruntime
 
+    measured_error.cache_clear()
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CoreMLExecutionProvider"])
     assert "provider coreml (CoreMLExecutionProvider): does not load" in doctor.report()
 
@@ -39,10 +42,45 @@ def test_two_onnxruntimes_are_a_problem(monkeypatch, tmp_path):
         folder = tmp_path / f"{name}-1.99.0.dist-info"
         folder.mkdir()
         (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: 1.99.0\n")
-    monkeypatch.syspath_prepend(tmp_path)
+        (folder / "RECORD").write_text("onnxruntime/__init__.py,,\n")
+    doctor.report()  # imports what it needs
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
     report = doctor.report()
     assert "PROBLEM: onnxruntime and onnxruntime-gpu overwrite each other's files" in report
     assert "pip install onnxruntime-gpu" in report
+
+
+def test_a_plugin_beside_onnxruntime_is_no_problem(monkeypatch, tmp_path):
+    for name, file in (("onnxruntime", "onnxruntime/__init__.py"), ("onnxruntime_qnn", "onnxruntime_qnn/__init__.py")):
+        folder = tmp_path / f"{name}-1.99.0.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: 1.99.0\n")
+        (folder / "RECORD").write_text(f"{file},,\n")
+    doctor.report()  # imports what it needs
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    report = doctor.report()
+    assert "ONNX Runtime: onnxruntime 1.99.0\n" in report and "PROBLEM" not in report
+
+
+@pytest.mark.parametrize(("error", "says"), [(1e-7, "fp32 exact"), (2.44e-4, "reduced precision (2.4e-04)")])
+def test_a_provider_is_measured(error, says, monkeypatch):
+    monkeypatch.setattr(doctor, "measured_error", lambda request: error)
+    assert any(line.startswith("provider cpu") and line.endswith(says) for line in doctor.report().splitlines())
+
+
+def test_a_plugin_is_reported_with_its_version_and_its_devices(monkeypatch):
+    system = SimpleNamespace(type=SimpleNamespace(name="NPU"), metadata={})
+    device = SimpleNamespace(ep_metadata={"FULL_DEVICE_NAME": "Abacus 9"}, device=system)
+    there = []
+    monkeypatch.setattr(doctor, "installed_providers", lambda: ["mlx"])
+    monkeypatch.setattr(doctor, "installed_plugin", lambda provider: provider.plugins[0])
+    monkeypatch.setattr(doctor, "version", lambda distribution: "1.2")
+    monkeypatch.setattr(doctor, "devices", lambda plugin: there)
+    monkeypatch.setattr(doctor, "measured_error", lambda request: 0)
+    line = "provider mlx (onnxruntime-ep-mlx 1.2): installed, no device (it lists none on this machine)"
+    assert line in doctor.report().splitlines()
+    there.append(device)
+    assert "provider mlx:0 (onnxruntime-ep-mlx 1.2, npu: Abacus 9): fp32 exact" in doctor.report().splitlines()
 
 
 def test_a_broken_simd_setting_does_not_end_the_report(monkeypatch):

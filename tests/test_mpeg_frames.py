@@ -51,7 +51,14 @@ def test_what_is_no_header():
     good = header(3, 1, 9, 0)
     assert mpeg_frames.parse(good) is not None
     reserved = [header(1, 1, 9, 0), header(3, 0, 9, 0), header(3, 1, 15, 0), header(3, 1, 9, 3)]
-    for data in (*reserved, good[:3], b"", b"\xfe" + good[1:], good[:1] + bytes([good[1] & 0x7F]) + good[2:]):
+    for data in (
+        *reserved,
+        b"\xff\xdf" + good[2:],
+        good[:3],
+        b"",
+        b"\xfe" + good[1:],
+        good[:1] + bytes([good[1] & 0x7F]) + good[2:],
+    ):
         assert mpeg_frames.parse(data) is None
 
 
@@ -131,3 +138,29 @@ def test_the_tag_of_lame_is_found_behind_whatever_precedes_it(flags):
     delay = 576 + 529  # the decoder's own, as LAME's documentation of the tag has it
     assert part.skip == delay and part.frames == 40 * 1152 - delay - (1000 - 529)
     assert found.announced == (pytest.approx(part.frames / 48000) if flags & 1 else None)
+
+
+@pytest.mark.parametrize("flags", [0, 0x10, 0x20, 0x40, 0x80, 0xF0])
+def test_the_flags_of_an_id3_tag(flags):
+    """Of which one says that ten bytes more follow it."""
+    tag = b"ID3\4\0" + bytes([flags, 0, 0, 1, 2]) + b"\xff" * 130 + b"3DI".ljust(10, b"\xff") * (flags >> 4 & 1)
+    found = walked(tag + silent("1", 3, 5, 1) * 40)
+    assert [part.frames for part in found.parts] == [40 * 1152] and found.silenced == []
+
+
+@pytest.mark.parametrize("back", [0, 1, 100, 150, 200, 255, 256, 400, 511])
+@pytest.mark.parametrize("version", VERSIONS)
+def test_frames_that_need_what_was_lost_are_silent(version, back):
+    """Layer 3: a frame's data begin so many bytes in front of it, those of headers and side information not counted."""
+    if version != "1" and back > 255:  # there it has 8 bits
+        back -= 256
+    frame = bytearray(silent(version, 3, 5, 1))
+    frame[4:6] = (back << 7 if version == "1" else back << 8).to_bytes(2, "big")
+    info = mpeg_frames.parse(bytes(frame[:4]))
+    body = info.size - 4 - info.side_information
+    muted = -(-back // body)
+    found = walked(silent(version, 3, 5, 1) * 20 + b"\1" * (3 * len(frame)) + bytes(frame) * 17)
+    seconds = info.samples / info.rate
+    ((start, length),) = found.silenced
+    assert found.parts[0].frames == 40 * info.samples
+    assert (start, length) == pytest.approx((19 * seconds, (4 + muted) * seconds))

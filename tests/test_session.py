@@ -11,7 +11,9 @@ import pytest
 import golden
 from edgel3_onnx import EdgeL3ArgumentError, EdgeL3Error, _engine, get_embedding, load_embedding_model
 from edgel3_onnx.cpu import available_cpus
-from edgel3_onnx.engines.session import PROVIDERS, installed_providers, open_engine
+from edgel3_onnx.engines.providers import PROVIDERS, Request
+from edgel3_onnx.engines.runtime import OnnxRuntimeEngine, installed_providers
+from edgel3_onnx.engines.session import open_engine
 from parity import relative_error
 
 AUDIO = golden.audio(8000, 2.37, 11)
@@ -61,8 +63,10 @@ def test_a_provider_that_onnxruntime_silently_replaces_by_the_cpu_is_an_error(se
         open_engine(seeded_graph("sea-64"), "cuda")
 
 
-@pytest.mark.parametrize(("given", "passed"), [({}, "0"), ({"use_tf32": "1"}, "1")])
-def test_cuda_computes_in_full_precision_unless_told_otherwise(given, passed, seeded_graph, monkeypatch):
+@pytest.mark.parametrize(
+    ("given", "rest"), [({}, []), ({"use_tf32": "0"}, []), ({"fallback": "cpu"}, ["CPUExecutionProvider"])]
+)
+def test_cuda_computes_every_node_in_full_precision(given, rest, seeded_graph, monkeypatch):
     import onnxruntime
 
     asked = []
@@ -77,7 +81,7 @@ def test_cuda_computes_in_full_precision_unless_told_otherwise(given, passed, se
     monkeypatch.setattr(onnxruntime, "InferenceSession", fail)
     with pytest.raises(EdgeL3Error, match="no such device"):
         open_engine(seeded_graph("sea-64"), "cuda:1", provider_options=given)
-    assert asked == [("CUDAExecutionProvider", {"use_tf32": passed, "device_id": "1"}), "CPUExecutionProvider"]
+    assert asked == [("CUDAExecutionProvider", {"use_tf32": "0", "device_id": "1"}), *rest]
 
 
 def test_a_provider_that_fails_to_load_is_an_error_with_its_reason(seeded_graph, monkeypatch):
@@ -98,7 +102,8 @@ def test_auto_says_what_it_runs_on(seeded_graph, caplog):
     caplog.set_level(logging.INFO, "edgel3_onnx")
     model = load_embedding_model("sea", 64, weights=seeded_graph("sea-64"), provider="auto")
     (says,) = [message for message in caplog.messages if message.startswith("provider auto: running on")]
-    assert model.providers[0] in (says.split()[-1], PROVIDERS.get(says.split()[-1], PROVIDERS["cpu"]).onnxruntime_name)
+    name = says.split()[4].removesuffix(":")
+    assert model.providers[0] in (name, PROVIDERS.get(name, PROVIDERS["cpu"]).onnxruntime_name)
 
 
 @pytest.mark.parametrize("provider", ["gpu", "ExecutionProvider", "", "cuda:x"])
@@ -144,12 +149,10 @@ def test_any_number_of_threads_gives_the_same_embedding(seeded_graph):
 def test_batches_are_padded_to_powers_of_two_where_shapes_cost(seeded_graph):
     import onnxruntime
 
-    from edgel3_onnx.engines.session import OnnxRuntimeEngine
-
     session = onnxruntime.InferenceSession(str(seeded_graph("sea-64")), providers=["CPUExecutionProvider"])
     images = np.random.default_rng(0).uniform(-80, 0, (5, 1, 64, 50)).astype(np.float32)
-    padded = OnnxRuntimeEngine(session, pad_to_power_of_two=True).run(images)
-    assert relative_error(padded, OnnxRuntimeEngine(session, pad_to_power_of_two=False).run(images)) <= 1e-5
+    padded = OnnxRuntimeEngine(session, Request("openvino")).run(images)
+    assert relative_error(padded, OnnxRuntimeEngine(session, Request("cpu")).run(images)) <= 1e-5
 
 
 def edited(path, change):

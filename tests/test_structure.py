@@ -20,6 +20,10 @@ FLOORS = """
     export
     engines
     models
+    channels pooling
+    options
+    parts windows regions
+    gathering
     embedding
     streaming
     recordings outputs

@@ -8,8 +8,12 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from edgel3_onnx.metadata import PRECISIONS
+from edgel3_onnx.channels import check_channels
+from edgel3_onnx.exceptions import EdgeL3ArgumentError
+from edgel3_onnx.metadata import COMPUTED
 from edgel3_onnx.outputs.arrays import FORMATS, WRITERS
+from edgel3_onnx.parts import EDGES
+from edgel3_onnx.pooling import NORMALIZATIONS, POOLS
 from edgel3_onnx.recordings.linear import PCM_FORMATS
 from edgel3_onnx.spec import RESAMPLERS
 from edgel3_onnx.store.registry import MODEL_TYPES
@@ -38,15 +42,18 @@ exit status: 0 all done, 1 some failed, 2 wrong usage, 130 or 143 stopped by Ctr
 _MODEL = {"model_type", "emb_dim", "retrain_type", "model_sparsity", "weights", "precision"}
 _MODEL |= {"provider", "provider_option", "num_threads"}
 _WINDOWS = {"hop_size", "no_centering", "resampler", "rate", "pcm", "strict"}
+_PARTS = {"offset", "duration", "regions", "edges", "channels", "pool", "normalize"}
 _CLOCK = {"time_pattern", "time_zone"}
 _EFFECTIVE = {
     "files": _MODEL
     | _WINDOWS
     | _CLOCK
+    | _PARTS
     | {"output_dir", "suffix", "format", "recursive", "existing", "dry_run", "report", "batch_size", "jobs"},
     "a parquet dataset": _MODEL
     | _WINDOWS
     | _CLOCK
+    | _PARTS
     | {"output_dir", "format", "recursive", "existing", "dry_run", "report", "batch_size", "jobs"},
     "standard input": _MODEL | _WINDOWS,
     "standard input as one file": _MODEL | _WINDOWS | {"format", "output_dir", "suffix"},
@@ -148,6 +155,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_model(parser.add_argument_group("model"))
     _add_embedding(parser.add_argument_group("embedding"))
+    _add_parts(parser.add_argument_group("parts, channels, pooling"))
     _add_output(parser.add_argument_group("output"))
     _add_running(parser.add_argument_group("running"))
     _add_reading(parser.add_argument_group("reading"))
@@ -181,7 +189,7 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
         help="percentage of zero weights of a sparse model (default: %(default)s); --list-models lists them",
     )
     group.add_argument("--weights", metavar="FILE", help="own .h5, .h5.gz or .onnx instead of the published weights")
-    group.add_argument("--precision", choices=PRECISIONS, default="fp32", help="default: %(default)s")
+    group.add_argument("--precision", choices=COMPUTED, default="fp32", help="default: %(default)s")
 
 
 def _add_embedding(group: argparse._ArgumentGroup) -> None:
@@ -200,6 +208,43 @@ def _add_embedding(group: argparse._ArgumentGroup) -> None:
         default=RESAMPLERS[0],
         help="kaiser_best (default) gives the published numbers; soxr is faster, and its numbers are others",
     )
+
+
+def _add_parts(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--offset", metavar="S", type=float, default=0.0, help="begin so many seconds into a recording")
+    group.add_argument(
+        "--duration", metavar="S", type=positive_float, help="embed so many seconds (default: to the end)"
+    )
+    group.add_argument(
+        "--regions",
+        metavar="FILE",
+        help="embed what is labelled: CSV (path,start,end,label), Audacity label track or Raven selection table; "
+        ".txt: the file of that ending beside each recording",
+    )
+    group.add_argument(
+        "--edges",
+        choices=EDGES,
+        default=EDGES[0],
+        help="windows at the edges of a part see the audio beyond it (context, default) or zeros (cut)",
+    )
+    group.add_argument(
+        "--channels",
+        metavar="WHICH",
+        type=_channels,
+        default="mix",
+        help="mix (default: their mean), each (an embedding for each), or numbers such as 1,3",
+    )
+    group.add_argument(
+        "--pool", choices=POOLS, default=POOLS[0], help="one embedding for each recording or part (default: none)"
+    )
+    group.add_argument("--normalize", choices=NORMALIZATIONS, help="divide each embedding by its Euclidean length")
+
+
+def _channels(text: str) -> str:
+    try:
+        return check_channels(text)
+    except EdgeL3ArgumentError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _add_output(group: argparse._ArgumentGroup) -> None:
@@ -245,7 +290,8 @@ def _add_running(group: argparse._ArgumentGroup) -> None:
         "--provider",
         metavar="NAME",
         default="cpu",
-        help="cpu (default), cuda, cuda:1, tensorrt, openvino, coreml, directml, xnnpack, qnn, migraphx, webgpu, "
+        help="cpu (default), cuda, cuda:1, tensorrt, tensorrt-rtx, openvino, openvino:gpu, coreml, directml, xnnpack, "
+        "qnn, migraphx, mlx, webgpu, "
         "native (our own engine on the CPU; sparse is another name of it) or auto; --doctor tells which load",
     )
     group.add_argument(
@@ -254,7 +300,8 @@ def _add_running(group: argparse._ArgumentGroup) -> None:
         type=_key_value,
         action="append",
         default=[],
-        help="option of the ONNX Runtime execution provider; may be repeated",
+        help="option of the ONNX Runtime execution provider, or fallback=cpu, which lets the CPU run what the "
+        "provider does not; may be repeated",
     )
     group.add_argument(
         "--batch-size", metavar="N", type=positive_int, help="windows per run (default: the model's choice)"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from edgel3_onnx.exceptions import EdgeL3ArgumentError
 from edgel3_onnx.files import get_output_path
+from edgel3_onnx.parts import Parts
 from edgel3_onnx.recordings.decode import AV_SUFFIXES, HEADERLESS_SUFFIXES, SNDFILE_SUFFIXES
 from edgel3_onnx.recordings.pyav import has_av
 
@@ -22,6 +23,7 @@ class Task:
     path: str
     output: str | None  # None for a part of a dataset, and where there is a problem
     problem: str | None = None  # why it cannot even be tried
+    parts: Parts | None = None  # of the recording; None: all of it
 
 
 @dataclass

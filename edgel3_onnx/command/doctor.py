@@ -3,7 +3,6 @@
 import os
 import platform
 import sys
-import tempfile
 from importlib import metadata
 from pathlib import Path
 
@@ -14,8 +13,12 @@ from edgel3_onnx.command.arguments import PROGRAM
 from edgel3_onnx.cpu import available_cpus
 from edgel3_onnx.engines.graph import Layer, Network
 from edgel3_onnx.engines.native import NativeEngine
-from edgel3_onnx.engines.session import NATIVE, PROVIDERS, installed_providers, open_engine
+from edgel3_onnx.engines.plugins import device_name, devices, installed_plugin, version
+from edgel3_onnx.engines.probe import EXACT
+from edgel3_onnx.engines.providers import NATIVE, PROVIDERS, Provider, Request
+from edgel3_onnx.engines.runtime import installed_providers, measured_error
 from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error, WeightsUnavailableError
+from edgel3_onnx.metadata import graph_precision
 from edgel3_onnx.store import weights as store
 from edgel3_onnx.store.registry import Variant, variants
 from edgel3_onnx.version import __version__
@@ -31,7 +34,7 @@ def report() -> str:
         f"Python {platform.python_version()} ({sys.executable})",
         f"{platform.platform()}, {available_cpus()} of {os.cpu_count()} CPUs may be used",
         f"front end: SIMD level {_simd_level()}",
-        "packages: " + ", ".join(f"{name} {_version(name) or 'not installed'}" for name in _PACKAGES),
+        "packages: " + ", ".join(f"{name} {version(name) or 'not installed'}" for name in _PACKAGES),
         *_onnxruntime(),
         *_providers(),
         *_cache(),
@@ -71,7 +74,7 @@ def fetch(variant_ids: list[str], precision: str = "fp32", verbose: bool = True)
     failed = 0
     for name in wanted:
         try:
-            path = store.embedding_model_path(known[name], precision=precision, verbose=verbose)
+            path = store.embedding_model_path(known[name], precision=graph_precision(precision), verbose=verbose)
         except EdgeL3Error as error:
             failed = 1
             message = str(error)
@@ -97,44 +100,64 @@ def _simd_level() -> str:
         return f"unusable: {error}"
 
 
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
 def _onnxruntime() -> list[str]:
-    """The ONNX Runtime distributions: they install into one folder, so that two of them break each other."""
-    names = {(dist.metadata["Name"] or "").lower() for dist in metadata.distributions()}
-    found = sorted(name for name in names if name == "onnxruntime" or name.startswith("onnxruntime-"))
-    found = [name for name in found if name not in ("onnxruntime-extensions", "onnxruntime-genai", "onnxruntime-tools")]
-    lines = [f"ONNX Runtime: {', '.join(f'{name} {_version(name)}' for name in found) or 'not installed'}"]
-    if len(found) > 1:
+    """The distributions that install into the folder onnxruntime/, where two of them break each other."""
+    owners = sorted(
+        f"{dist.metadata['Name']} {dist.version}"
+        for dist in metadata.distributions()
+        if any(file.as_posix() == "onnxruntime/__init__.py" for file in dist.files or ())
+    )
+    owners = list(dict.fromkeys(owners))  # a folder may be on the path twice
+    lines = [f"ONNX Runtime: {', '.join(owners) or 'not installed'}"]
+    if len(owners) > 1:
+        names = [owner.split()[0] for owner in owners]
         lines.append(
-            f"  PROBLEM: {' and '.join(found)} overwrite each other's files. Uninstall all of them, then install one: "
-            f"pip uninstall -y {' '.join(found)} && pip install {found[-1]}"
+            f"  PROBLEM: {' and '.join(names)} overwrite each other's files. Uninstall all of them, then install one: "
+            f"pip uninstall -y {' '.join(names)} && pip install {names[-1]}"
         )
     return lines
 
 
 def _providers() -> list[str]:
-    """One line per provider that this ONNX Runtime was built with: does a graph of one addition really run on it?"""
-    lines = []
-    for name in installed_providers():
-        try:
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder, "probe.onnx")
-                path.write_bytes(_PROBE)
-                result = open_engine(path, name).run(np.ones((1, 1, 1, 1), np.float32))
-            works = "loads" if result.item() == 2 else f"gives wrong numbers: 1 + 1 = {result.item()}"
-        except EdgeL3Error as error:
-            works = f"does not load: {error}"
-        except OSError as error:
-            works = f"not tried: {error}"
-        lines.append(f"provider {name} ({PROVIDERS[name].onnxruntime_name}): {works}")
-    missing = [name for name in PROVIDERS if name not in installed_providers()]
+    """One line per device of each provider that is installed: does it run a convolution, and in which precision?"""
+    installed = installed_providers()
+    lines = [line for name in installed for line in _provider(PROVIDERS[name])]
+    missing = [name for name in PROVIDERS if name not in installed]
     return [*lines, _native(), f"providers not installed: {', '.join(missing)}"]
+
+
+def _provider(provider: Provider) -> list[str]:
+    plugin = installed_plugin(provider)
+    if plugin is None:
+        return [f"provider {provider.name} ({provider.onnxruntime_name}): {_state(Request(provider.name))}"]
+    package = f"{plugin.distribution} {version(plugin.distribution)}"
+    try:
+        found = devices(plugin)
+    except EdgeL3Error as error:
+        return [f"provider {provider.name} ({package}): does not load: {error}"]
+    if not found:
+        return [f"provider {provider.name} ({package}): installed, no device ({_why_no_device(provider)})"]
+    return [
+        f"provider {provider.name}:{number} ({package}, {device_name(device)}): "
+        f"{_state(Request(provider.name, str(number)))}"
+        for number, device in enumerate(found)
+        if number == 0 or provider.device_ids
+    ]
+
+
+def _state(request: Request) -> str:
+    try:
+        error = measured_error(request)
+    except EdgeL3Error as problem:
+        return str(problem).removeprefix(f"provider {request.name!r} ")
+    return "fp32 exact" if error <= EXACT else f"loads, but computes in reduced precision ({error:.1e})"
+
+
+def _why_no_device(provider: Provider) -> str:
+    return {
+        "openvino": "it wants a processor or GPU of Intel's",
+        "webgpu": "it wants a GPU with a driver for Vulkan, Direct3D 12 or Metal",
+    }.get(provider.name, "it lists none on this machine")
 
 
 def _native() -> str:
@@ -163,11 +186,3 @@ def _at_hand(variant: Variant) -> Path | None:
         return store.cached_path(variant)
     except EdgeL3Error:  # there is no place for a cache
         return None
-
-
-# A graph of one Add node, y = x + x with x float32 (1, 1, 1, 1), opset 17: kept as bytes so that onnx is not needed.
-_PROBE = bytes.fromhex(
-    "08083a510a0e0a01780a0178120179220341646412057072"
-    "6f62655a1b0a017812160a14080112100a0208010a0208010a0208010a020801"
-    "621b0a017912160a14080112100a0208010a0208010a0208010a02080142040a001011"
-)

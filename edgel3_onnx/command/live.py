@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from edgel3_onnx.audio import mix_down
 from edgel3_onnx.command import interrupt
 from edgel3_onnx.command.arguments import PROGRAM
-from edgel3_onnx.embedding import EmbeddingOptions, Embeddings
 from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error, EdgeL3Warning
+from edgel3_onnx.gathering import Embeddings
 from edgel3_onnx.models import EmbeddingModel
+from edgel3_onnx.options import EmbeddingOptions
 from edgel3_onnx.outputs import record
 from edgel3_onnx.outputs.arrays import WRITERS
 from edgel3_onnx.recordings.decode import ReadingOptions

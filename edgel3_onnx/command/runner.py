@@ -8,13 +8,14 @@ from typing import Protocol
 
 from edgel3_onnx.atomic import remove_abandoned
 from edgel3_onnx.command.corpus import Plan, Task
-from edgel3_onnx.embedding import EmbeddingOptions
 from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.files import EmbeddedFile, embed_files
 from edgel3_onnx.models import EmbeddingModel, ModelOptions
+from edgel3_onnx.options import EmbeddingOptions
 from edgel3_onnx.outputs import dataset, record
 from edgel3_onnx.outputs.arrays import WRITERS, is_current
 from edgel3_onnx.outputs.record import Metadata
+from edgel3_onnx.pooling import pooled_dim
 from edgel3_onnx.recordings.decode import ReadingOptions
 from edgel3_onnx.recordings.findings import Findings
 
@@ -111,7 +112,9 @@ class DatasetSink:
 
     def __init__(self, model: EmbeddingModel, options: RunOptions, common: Metadata) -> None:
         self._finished = dataset.FinishedSources(options.dataset, common) if options.skip_existing else None
-        self._writer = dataset.DatasetWriter(options.dataset, model.embedding_dim, options.replaced_parts)
+        self._writer = dataset.DatasetWriter(
+            options.dataset, pooled_dim(options.embedding.pool, model.embedding_dim), options.replaced_parts
+        )
         self._held: list[Record] = []
 
     def look_up(self, task: Task, wanted: Metadata) -> tuple[bool, str | None]:
@@ -177,8 +180,8 @@ def work(
 
     def jobs() -> Iterator[EmbeddedFile]:
         for task in tasks:
-            metadata = {**common, **record.source(task.path)}
-            job = EmbeddedFile(task.path)
+            metadata = {**common, **record.source(task.path, task.parts)}
+            job = EmbeddedFile(task.path, task.parts)
             job.skip, job.error = _look_up(task, metadata, sink, options)
             started.append((task, metadata))
             yield job
@@ -197,6 +200,8 @@ def work(
             else:
                 result.windows, result.seconds = len(job.embeddings.embedding), job.seconds
                 result.add(job.findings)
+                if job.outside:
+                    result.status, result.reason = "failed", f"{job.problem}; the other parts are done"
                 yield from sink.save(result, job, {**metadata, **job.metadata()})
                 continue
             yield result
@@ -213,7 +218,7 @@ def rehearse(tasks: Iterable[Task], options: RunOptions) -> Generator[Record, No
         common = {**record.manner(model, options.embedding), **options.reading.wanted()}
         sink = _open_sink(model, options, common)
     for task in tasks:
-        skip, error = _look_up(task, {**common, **record.source(task.path)}, sink, options)
+        skip, error = _look_up(task, {**common, **record.source(task.path, task.parts)}, sink, options)
         status = "failed" if error is not None else "skipped" if skip else "planned"
         yield Record.of(task, status, error)
 

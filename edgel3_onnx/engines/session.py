@@ -1,70 +1,27 @@
-"""The engine that was asked for, and no other: an ONNX Runtime session on an execution provider, or the native engine.
+"""The engine that was asked for, and no other; and what ``auto`` takes."""
 
-ONNX Runtime falls back to the CPU without an error when a provider is absent or does not load. Here the
-provider that a session really got is compared with the one asked for.
-"""
-
-import contextlib
 import logging
-import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgel3_onnx.cpu import available_cpus
+from edgel3_onnx.cpu import has_int8_products
 from edgel3_onnx.engines.graph import read_network
 from edgel3_onnx.engines.native import NativeEngine, faster_than_onnxruntime
+from edgel3_onnx.engines.plugins import device_type, devices, installed_plugin
+from edgel3_onnx.engines.providers import ALIASES, NATIVE, PROVIDERS, Request, check_provider
+from edgel3_onnx.engines.runtime import installed_providers, open_runtime
 from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error
 
 logger = logging.getLogger("edgel3_onnx")
 
-# ONNX Runtime 1.32 and later reports its use to its makers and keeps an identifier of the machine in the user's cache,
-# from its import on. What is recorded in the field is nobody else's business; ORT_DISABLE_TELEMETRY=0 overrules this.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-
-
-@dataclass(frozen=True)
-class Provider:
-    """An execution provider under the name that people type."""
-
-    name: str
-    onnxruntime_name: str
-    package: str  # what brings it
-    options: tuple[tuple[str, str], ...] = ()  # passed to it unless the caller says otherwise
-
-
-PROVIDERS = {
-    provider.name: provider
-    for provider in (
-        Provider("cpu", "CPUExecutionProvider", "onnxruntime"),
-        Provider(
-            "cuda",
-            "CUDAExecutionProvider",
-            "onnxruntime-gpu (in place of onnxruntime)",
-            options=(("use_tf32", "0"),),  # products of 10 bits are not the numbers of edgel3
-        ),
-        Provider("tensorrt", "TensorrtExecutionProvider", "onnxruntime-gpu and tensorrt"),
-        Provider("openvino", "OpenVINOExecutionProvider", "onnxruntime-openvino (in place of onnxruntime)"),
-        Provider("coreml", "CoreMLExecutionProvider", "onnxruntime on macOS"),
-        Provider("directml", "DmlExecutionProvider", "onnxruntime-directml on Windows"),
-        Provider("xnnpack", "XnnpackExecutionProvider", "an ONNX Runtime built with XNNPACK"),
-        Provider("qnn", "QNNExecutionProvider", "onnxruntime-qnn (in place of onnxruntime)"),
-        Provider("migraphx", "MIGraphXExecutionProvider", "onnxruntime-migraphx (in place of onnxruntime)"),
-        Provider("webgpu", "WebGpuExecutionProvider", "onnxruntime-webgpu (in place of onnxruntime)"),
-    )
-}
-_ONNXRUNTIME_NAMES = {provider.onnxruntime_name.lower(): name for name, provider in PROVIDERS.items()}
-NATIVE = "native"  # this package's own engine
-ALIASES = {"sparse": NATIVE}  # the name of when it ran the pruned networks alone
-PROVIDER_NAMES = (*PROVIDERS, NATIVE, *ALIASES, "auto")
-# `auto` tries these before the CPU. TensorRT, XNNPACK and QNN need building or quantising first: by name only.
-AUTO_ORDER = ("cuda", "migraphx", "directml", "coreml", "openvino", "webgpu")
-# Providers that compile or tune per input shape: batches are padded to powers of two so that few shapes occur.
-SHAPE_TUNED = {"cuda", "tensorrt", "migraphx", "directml", "coreml", "openvino", "qnn", "webgpu"}
+# `auto` tries these GPUs before the CPU, as plugins where they list a GPU. TensorRT, XNNPACK and QNN need building or
+# quantising first: by name only.
+_GPUS = ("cuda", "migraphx", "directml", "coreml", "mlx", "openvino", "webgpu")
 
 
 class Engine(Protocol):
@@ -79,65 +36,13 @@ class Engine(Protocol):
         ...
 
 
-class OnnxRuntimeEngine:
-    """An ONNX Runtime session."""
-
-    def __init__(self, session: Any, pad_to_power_of_two: bool) -> None:
-        self.providers: list[str] = session.get_providers()
-        self.metadata: Mapping[str, str] = session.get_modelmeta().custom_metadata_map
-        graph_input = session.get_inputs()[0]
-        self.kind = "mel" if len(graph_input.shape) == 4 else "waveform"
-        self._session = session
-        self._input = graph_input.name
-        self._pad = pad_to_power_of_two
-
-    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        n = len(batch)
-        if self._pad and n & (n - 1):
-            padding = (1 << n.bit_length()) - n
-            batch = np.concatenate([batch, np.zeros((padding, *batch.shape[1:]), np.float32)])
-        try:
-            (embedding,) = self._session.run(None, {self._input: batch})
-        except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
-            raise EdgeL3Error(f"ONNX Runtime failed on a batch of {n} windows: {_first_line(error)}") from error
-        return np.asarray(embedding[:n], np.float32)
-
-
-def check_provider(provider: str) -> tuple[str, dict[str, str]]:
-    """Split ``"cuda:1"`` into the provider's name, aliases replaced, and its device option.
-
-    Raises
-    ------
-    EdgeL3ArgumentError
-        If the name is not one of PROVIDER_NAMES, or the device is no number, or the native engine, which runs on the
-        CPU, is given one.
-    """
-    name, colon, device = str(provider).lower().partition(":")
-    name = _ONNXRUNTIME_NAMES.get(name, name)
-    if name not in PROVIDER_NAMES:
-        raise EdgeL3ArgumentError(f"provider must be one of {', '.join(PROVIDER_NAMES)}, got {provider!r}")
-    if colon and not device.isdecimal():
-        raise EdgeL3ArgumentError(f"the device after the colon must be a number, got provider {provider!r}")
-    name = ALIASES.get(name, name)
-    if colon and name == NATIVE:
-        raise EdgeL3ArgumentError(f"the native engine runs on the CPU and takes no device, got provider {provider!r}")
-    return name, {"device_id": device} if colon else {}
-
-
-def installed_providers() -> list[str]:
-    """Names (keys of PROVIDERS) that the installed ONNX Runtime was built with; they may still not load."""
-    import onnxruntime
-
-    built = set(onnxruntime.get_available_providers())
-    return [name for name, provider in PROVIDERS.items() if provider.onnxruntime_name in built]
-
-
 def open_engine(
     path: Path,
     provider: str = "cpu",
     *,
     num_threads: int | None = None,
     provider_options: Mapping[str, str] | None = None,
+    precision: str = "fp32",
 ) -> Engine:
     """Something that runs the graph at ``path`` on exactly the provider that is named.
 
@@ -146,88 +51,89 @@ def open_engine(
     path : Path
         The ONNX graph.
     provider : str
-        One of PROVIDER_NAMES, with a device number if need be ("cuda:1"). "auto" takes the first of AUTO_ORDER that
-        works, else of the CPU's engines the one that is expected to be faster.
+        One of PROVIDER_NAMES, with a device if need be ("cuda:1", "openvino:gpu"). "auto" takes a GPU that runs every
+        node in the precision asked for, else of the CPU's engines the one that is expected to be the fastest.
     num_threads : int or None
         Threads on the CPU; None: as many as this process may use CPUs.
     provider_options : mapping of str to str, or None
-        Passed to the execution provider, such as ``{"gpu_mem_limit": "2147483648"}``.
+        Passed to the execution provider, such as ``{"gpu_mem_limit": "2147483648"}``; but for ``fallback="cpu"``,
+        which lets the CPU run the nodes that the provider does not take.
+    precision : {"fp32", "int8", "fp16", "bf16"}
+        What the caller expects: in "fp32" the provider must compute in fp32; "bf16" computes an fp32 graph in bf16.
 
     Raises
     ------
     EdgeL3Error
-        If the provider is absent or does not load: the message names those that are available and what brings
-        the missing one. If the graph cannot be loaded, or is not one that the native engine runs.
+        If the provider is absent, does not load, leaves nodes to the CPU, or cannot compute in that precision; the
+        message says which are available and what brings the missing one. If the graph cannot be loaded, or is not
+        one that the native engine runs.
     EdgeL3ArgumentError
-        As of check_provider; if the native engine is given provider_options, of which it has none.
+        As of check_provider; if provider_options contradict the precision or the threads, or the native engine, which
+        has none, is given some.
     """
     name, device = check_provider(provider)
-    options = {**device, **(provider_options or {})}
+    options = dict(provider_options or {})
     if provider.lower() in ALIASES:
         logger.info("provider %s is another name of %s", provider.lower(), name)
     if name == NATIVE:
         if options:
             raise EdgeL3ArgumentError(f"the native engine has no provider_options, got {options}")
+        if precision == "bf16":
+            raise EdgeL3Error("precision bf16: the native engine computes in fp32; take provider='openvino' or 'auto'")
         return NativeEngine(read_network(path), num_threads)
-    if name != "auto":
-        return _open(path, name, num_threads, options)
-    available = installed_providers()
-    for candidate in AUTO_ORDER:
-        if candidate not in available:
-            continue
+    fallback = options.pop("fallback", None)
+    if fallback not in (None, "cpu"):
+        raise EdgeL3ArgumentError(f"provider_options: fallback must be cpu, got {fallback!r}")
+    request = Request(name, device, tuple(sorted(options.items())), precision, num_threads, fallback == "cpu")
+    return _auto(path, request) if name == "auto" else open_runtime(path, request)
+
+
+def _auto(path: Path, request: Request) -> Engine:
+    """The first candidate that opens; the log says which, and why not the others."""
+    problem: EdgeL3Error | None = None
+    for candidate, why in _candidates(path, request):
         try:
-            engine = _open(path, candidate, num_threads, options)
+            engine = candidate if not isinstance(candidate, Request) else open_runtime(path, candidate)
         except EdgeL3Error as error:
             logger.info("provider auto: %s", error)
+            problem = error
         else:
-            logger.info("provider auto: running on %s", candidate)
+            name = candidate.name if isinstance(candidate, Request) else NATIVE
+            logger.info("provider auto: running on %s: %s", name, why)
             return engine
+    raise EdgeL3Error(f"provider auto: nothing here runs {path}: {problem}") from problem
+
+
+def _candidates(path: Path, request: Request) -> Iterator[tuple[Request | Engine, str]]:
+    """What ``auto`` tries, one after another, with the reason."""
+    available = installed_providers()
+    for name in _GPUS:
+        if name in available and _has_gpu(name):
+            device = "gpu" if installed_plugin(PROVIDERS[name]) else ""
+            yield replace(request, name=name, device=device, fallback=False), "a GPU that runs every node"
+    on_cpu = replace(request, name="cpu", device="", options=(), fallback=False)
+    # Source: benchmarks/providers.py, see docs/how-to/providers.md
+    if "openvino" in available and (
+        request.precision == "bf16" or (request.precision == "int8" and has_int8_products())
+    ):
+        yield replace(on_cpu, name="openvino"), f"the fastest in {request.precision} on this CPU"
+    if request.precision == "fp32":
+        try:
+            network = read_network(path)
+            if not available or faster_than_onnxruntime(network):
+                why = "faster than ONNX Runtime on this CPU" if available else "ONNX Runtime is not installed"
+                yield NativeEngine(network, request.num_threads), why
+        except EdgeL3Error as error:
+            logger.info("provider auto: %s", error)
+    yield on_cpu, "the fastest here for this graph"
+
+
+def _has_gpu(name: str) -> bool:
+    plugin = installed_plugin(PROVIDERS[name])
+    if plugin is None:  # one built in says when it is opened; OpenVINO is not asked, which would take the CPU
+        return name != "openvino"
     try:
-        network = read_network(path)
+        return any(device_type(device) == "gpu" for device in devices(plugin))
     except EdgeL3Error as error:
         logger.info("provider auto: %s", error)
-    else:
-        if faster_than_onnxruntime(network):
-            logger.info("provider auto: running on %s", NATIVE)
-            return NativeEngine(network, num_threads)
-    logger.info("provider auto: running on cpu")
-    return _open(path, "cpu", num_threads, {})
-
-
-def _open(path: Path, name: str, num_threads: int | None, provider_options: Mapping[str, str]) -> OnnxRuntimeEngine:
-    import onnxruntime
-
-    wanted = PROVIDERS[name]
-    if wanted.onnxruntime_name not in onnxruntime.get_available_providers():
-        raise EdgeL3Error(_cannot_use(wanted, "is not part of the installed ONNX Runtime"))
-    if name in ("cuda", "tensorrt") and hasattr(onnxruntime, "preload_dlls"):
-        with contextlib.redirect_stdout(None):  # CUDA from pip packages; says so when there are none
-            onnxruntime.preload_dlls()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = num_threads or available_cpus()
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4 if name == "cpu" else 3
-    providers: list[Any] = [(wanted.onnxruntime_name, {**dict(wanted.options), **provider_options})]
-    if name != "cpu":
-        providers.append("CPUExecutionProvider")  # for the operators that the provider does not have
-    try:
-        session = onnxruntime.InferenceSession(os.fspath(path), options, providers=providers, enable_fallback=0)
-    except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
-        if name == "cpu":
-            raise EdgeL3Error(f"{path}: ONNX Runtime cannot load this graph: {_first_line(error)}") from error
-        raise EdgeL3Error(_cannot_use(wanted, f"does not load: {_first_line(error)}")) from error
-    if wanted.onnxruntime_name not in session.get_providers():
-        got = ", ".join(session.get_providers())
-        raise EdgeL3Error(_cannot_use(wanted, f"does not load on this machine (the session got {got})"))
-    return OnnxRuntimeEngine(session, pad_to_power_of_two=name in SHAPE_TUNED)
-
-
-def _cannot_use(wanted: Provider, reason: str) -> str:
-    return (
-        f"provider {wanted.name!r} {reason}. Available here: {', '.join([*installed_providers(), NATIVE])}. "
-        f"{wanted.name} comes with {wanted.package}."
-    )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+        return False

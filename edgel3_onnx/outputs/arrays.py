@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgel3_onnx.atomic import replacing
-from edgel3_onnx.embedding import Embeddings
 from edgel3_onnx.exceptions import EdgeL3Error
+from edgel3_onnx.gathering import Embeddings
 from edgel3_onnx.outputs.record import Metadata, first_difference, from_json, to_json
 
 FORMATS = ("npz", "npy", "parquet", "csv", "csv.gz")  # the first two: one output for each recording
@@ -24,6 +24,7 @@ Float32 = NDArray[np.float32]
 NPY_MAGIC = b"\x93NUMPY"
 # Of each array how its dtype begins, and its number of dimensions; those of the first release, and all there may be.
 _ARRAYS = {"embedding": ("<f4", 2), "timestamps": ("<f8", 1), "metadata": ("<U", 0), "start_sample": ("<i8", 1)}
+_ARRAYS |= {"start": ("<f8", 1), "end": ("<f8", 1), "channel": ("<i2", 1), "label": ("<U", 1)}
 _REQUIRED = {"embedding", "timestamps", "metadata"}
 _MAX_METADATA = 1 << 24  # characters
 _MAX_REASON = 200  # characters of what a library says about a damaged file
@@ -42,6 +43,7 @@ def write_npz(path: str | os.PathLike[str], embeddings: Embeddings, metadata: Me
         "embedding": embeddings.embedding,
         "timestamps": embeddings.timestamps,
         "start_sample": embeddings.start_sample,
+        **_columns(embeddings, metadata),
         "metadata": np.array(to_json({**metadata, "windows": len(embeddings.embedding)})),
     }
     with replacing(path) as whole, zipfile.ZipFile(whole, "w", allowZip64=True) as archive:
@@ -49,6 +51,18 @@ def write_npz(path: str | os.PathLike[str], embeddings: Embeddings, metadata: Me
             member = zipfile.ZipInfo(f"{name}.npy")  # of 1980: the same embedding gives the same bytes
             with archive.open(member, "w", force_zip64=True) as file:
                 np.lib.format.write_array(file, array, allow_pickle=False)
+
+
+def _columns(embeddings: Embeddings, metadata: Metadata) -> dict[str, NDArray[Any]]:
+    """What tells rows apart that are not simply the windows of one recording."""
+    columns: dict[str, NDArray[Any]] = {}
+    if metadata.get("part") is not None or metadata.get("pool", "none") != "none" or embeddings.channel is not None:
+        columns = {"start": embeddings.start, "end": embeddings.end}
+    if embeddings.channel is not None:
+        columns["channel"] = embeddings.channel
+    if embeddings.label is not None:
+        columns["label"] = np.array([label or "" for label in embeddings.label], np.str_)
+    return columns
 
 
 def write_npy(path: str | os.PathLike[str], embeddings: Embeddings, metadata: Metadata) -> None:
@@ -138,7 +152,7 @@ def _read_npz(file: IO[bytes]) -> tuple[int, Metadata]:
                 if content.read(1):  # at the end the checksum is compared
                     raise ValueError(f"{member.filename} goes on after its array")
     windows = shapes["embedding"][0]
-    if any(shapes[name] != (windows,) for name in ("timestamps", "start_sample") if name in shapes):
+    if any(shape != (windows,) for name, shape in shapes.items() if name not in ("embedding", "metadata")):
         raise ValueError(f"its arrays have the shapes {shapes}")
     return windows, from_json(text)
 

@@ -10,8 +10,8 @@ from contextlib import suppress
 from typing import Any
 
 from edgel3_onnx.atomic import PartialFile, cannot_be_written
-from edgel3_onnx.embedding import Embeddings
 from edgel3_onnx.exceptions import EdgeL3Error
+from edgel3_onnx.gathering import Embeddings
 from edgel3_onnx.outputs import rows
 from edgel3_onnx.outputs.arrays import reading
 from edgel3_onnx.outputs.record import MANNER, SOURCE, Metadata, first_difference
@@ -174,7 +174,10 @@ class FinishedSources:
             return False, None
         if first_difference(record, {name: wanted[name] for name in SOURCE}) is None:
             return True, None
-        return True, "is in the dataset already, made from a file of another size or time (see --overwrite)"
+        return (
+            True,
+            "is in the dataset already, made from a file of another size or time, or other parts (see --overwrite)",
+        )
 
 
 def parts(folder: str) -> list[str]:

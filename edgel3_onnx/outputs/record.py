@@ -6,8 +6,9 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from edgel3_onnx.embedding import EmbeddingOptions
 from edgel3_onnx.models import EmbeddingModel
+from edgel3_onnx.options import EmbeddingOptions
+from edgel3_onnx.parts import Parts
 from edgel3_onnx.recordings import decode
 from edgel3_onnx.version import __version__
 
@@ -15,8 +16,10 @@ Metadata = dict[str, Any]
 
 # How embeddings were made, and from what. Versions and the provider are recorded too, but do not count: they change
 # the numbers only within the tolerance that is documented.
-MANNER = ("variant", "graph_sha256", "precision", "resampler", "hop_size", "center", "time_pattern", "time_zone")
-SOURCE = ("source", "source_bytes", "source_mtime_ns")
+_GRAPH = ("variant", "graph_sha256", "precision")
+MANNER = (*_GRAPH, "resampler", "hop_size", "center", "channels", "pool", "normalize", "time_pattern", "time_zone")
+SOURCE = ("source", "source_bytes", "source_mtime_ns", "part")
+_DEFAULTS = {"channels": "mix", "pool": "none"}  # of what the records of earlier versions do not have; others: None
 
 
 def manner(model: EmbeddingModel, options: EmbeddingOptions) -> Metadata:
@@ -35,11 +38,14 @@ def manner(model: EmbeddingModel, options: EmbeddingOptions) -> Metadata:
         "hop_size": options.hop_size,
         "hop_length": options.hop_length(model),
         "center": options.center,
+        "channels": options.channels,
+        "pool": options.pool,
+        "normalize": options.normalize,
     }
 
 
-def source(path: str) -> Metadata:
-    """What tells one recording from another without reading it: its name, and the size and time of its file.
+def source(path: str, parts: Parts | None = None) -> Metadata:
+    """What tells one recording from another without reading it: its name, the size and time of its file, and its parts.
 
     Where these cannot be had, they are None: opening the file will fail and say why, or nothing may be saved.
     """
@@ -49,7 +55,12 @@ def source(path: str) -> Metadata:
         size = modified = None
     else:
         size, modified = status.st_size, status.st_mtime_ns
-    return {"source": os.path.basename(path), "source_bytes": size, "source_mtime_ns": modified}
+    return {"source": os.path.basename(path), "source_bytes": size, "source_mtime_ns": modified, **part(parts)}
+
+
+def part(parts: Parts | None) -> Metadata:
+    """What parts of a recording were embedded; None: all of it."""
+    return {"part": None if parts is None else parts.record()}
 
 
 def has_source(metadata: Metadata) -> bool:
@@ -60,7 +71,7 @@ def has_source(metadata: Metadata) -> bool:
 def first_difference(record: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
     """The first of MANNER and SOURCE in which two records differ; None if they agree in all that ``wanted`` has."""
     for name in (*MANNER, *SOURCE):
-        if name in wanted and record.get(name) != wanted[name]:
+        if name in wanted and record.get(name, _DEFAULTS.get(name)) != wanted[name]:
             return name
     if not record.get("complete", True) and record.get("decoder") != decode.decoders_at_hand():
         return "decoder"  # another may decode more of it

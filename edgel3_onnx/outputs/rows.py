@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from edgel3_onnx.embedding import Embeddings
 from edgel3_onnx.exceptions import EdgeL3Error
+from edgel3_onnx.gathering import Embeddings
 from edgel3_onnx.outputs.record import Metadata
 
 

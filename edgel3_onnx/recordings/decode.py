@@ -3,7 +3,7 @@
 import os
 import stat
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
@@ -26,6 +26,8 @@ _AV = "3gp aac ac3 amr ape avi m4a m4b m4v mka mkv mov mp4 mpc tta webm wma wv"
 SNDFILE_SUFFIXES, AV_SUFFIXES = (frozenset(f".{name}" for name in names.split()) for names in (_SNDFILE, _AV))
 HEADERLESS_SUFFIXES = frozenset((".raw", ".pcm"))
 _NEED_AV = "m4a, mp4, webm, ALAC, AC3, G.722 and 32-bit FLAC need PyAV: pip install 'edgel3-onnx[av]'"
+
+_WORTH_SEEKING = 5.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -62,34 +64,99 @@ class Recording:
     ----------
     sample_rate : float
         Hz.
+    channels : int
+    frames : int or None
+        Samples per channel that there should be. None: only decoding tells.
     findings : Findings
-        After the last block.
+        After the last block, about what was read.
     """
 
     def __init__(
-        self, path: str, walk: Walk, sample_rate: float, decoder: str, sound: Any = None, raw: str | None = None
+        self,
+        path: str,
+        walk: Walk,
+        sample_rate: float,
+        channels: int,
+        decoder: str,
+        sound: Any = None,
+        raw: str | None = None,
     ) -> None:
         self.sample_rate = sample_rate
+        self.channels = channels
         self.findings = Findings()
         self._path = path
         self._sound = sound  # of the first part, open already
+        self._first = next((part for part in walk.parts if isinstance(part, Part)), None)
+        self._can_seek = False  # in the part that is being decoded
         self._ledger = Ledger(walk, raw=raw)
         self._decoder = decoder
 
+    @property
+    def frames(self) -> int | None:
+        lengths = [part.frames for part in self._ledger.walk.parts]
+        if lengths == [None] and self._sound is not None and self._sound.frames < sndfile.UNKNOWN_FRAMES:
+            return int(self._sound.frames)
+        return None if None in lengths else sum(length or 0 for length in lengths)
+
     def blocks(self, seconds: float) -> Iterator[NDArray[Any]]:
         """Samples (N, C) of about ``seconds`` each: float in ±1, or integer PCM; zeros where something is lost."""
+        for _, block in self.read([(0, None)], seconds):
+            yield block
+
+    def read(
+        self, spans: Sequence[tuple[int, int | None]], seconds: float
+    ) -> Generator[tuple[int, NDArray[Any]], None, None]:
+        """The position of the first of them, and samples as of ``blocks``, of some stretches of the recording.
+
+        Where the format can seek, what lies between is passed over; else it is decoded too.
+
+        Parameters
+        ----------
+        spans : sequence of (begin, end)
+            Samples, sorted, without overlaps; an ``end`` of None is that of the recording.
+        """
+        pending = deque(spans)
+        read, is_at_end = 0, False
+        try:
+            while pending and not is_at_end:
+                for position, block in self._from(pending[0][0], seconds):
+                    stop = position + len(block)
+                    for low, high in _inside(pending, position, stop):
+                        read += high - low
+                        yield low, block[low - position : high - position]
+                    if not pending or (self._can_seek and pending[0][0] - stop > _WORTH_SEEKING * self.sample_rate):
+                        break
+                else:
+                    is_at_end = True
+        finally:
+            self.findings = self._find(read, None if list(spans) == [(0, None)] else spans, is_at_end)
+
+    def _find(self, read: int, spans: Sequence[tuple[int, int | None]] | None, has_ended: bool) -> Findings:
+        if spans is not None:
+            rate = self.sample_rate
+            self._ledger.restrict(
+                [(begin / rate, None if end is None else end / rate) for begin, end in spans], has_ended
+            )
+        return self._ledger.findings(read, self.sample_rate, self._decoder, decoders_at_hand)
+
+    def _from(self, begin: int, seconds: float) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Blocks and their positions to the end of the recording, the first no later than ``begin``."""
         waiting = deque(self._ledger.walk.parts)
         position = 0
         while waiting:
             part = waiting.popleft()
+            if part.frames is not None and position + part.frames <= begin:
+                position += part.frames
+                continue
+            self._can_seek = False
             if isinstance(part, Gap):
                 yield from self._zeros(position, part.frames, seconds)
                 position += part.frames
                 continue
-            done, missing = 0, 0
-            for block in self._decode(part, seconds):
-                done += len(block)
-                yield block
+            done = 0
+            for first, block in self._decode(part, seconds, max(begin - position, 0)):
+                done = first + len(block)
+                yield position + first, block
             position += done
             missing = self._expected - done
             if missing <= 0:
@@ -101,26 +168,36 @@ class Recording:
             if has_av() and done:
                 for block in self._decode_with_av(part, done, missing, seconds):
                     missing -= len(block)
+                    yield position, block
                     position += len(block)
-                    yield block
             if missing > 0 and waiting:
                 yield from self._zeros(position, missing, seconds)
                 position += missing
             else:
                 self._ledger.lost_at_end += missing / self.sample_rate
-        self.findings = self._ledger.findings(position, self.sample_rate, self._decoder, decoders_at_hand)
 
-    def _decode(self, part: Part, seconds: float) -> Iterator[NDArray[Any]]:
-        """What libsndfile makes of a part, until it fails; sets how many samples were expected."""
+    def _decode(self, part: Part, seconds: float, begin: int) -> Iterator[tuple[int, NDArray[Any]]]:
+        """What libsndfile makes of a part, until it fails; sets how many samples were expected.
+
+        It begins with sample ``begin`` of the part where it can, else with the first.
+        """
         self._expected = part.frames or 0
+        is_open = part is self._first and self._sound is not None
+        first = at = 0
         try:
-            with sndfile.opened(self._path, part) if self._sound is None else nullcontext(self._sound) as sound:
-                self._sound = None
+            with nullcontext(self._sound) if is_open else sndfile.opened(self._path, part) as sound:
+                self._sound = None if is_open else self._sound
                 if part.frames is None and sound.frames < sndfile.UNKNOWN_FRAMES:
                     self._expected = sound.frames
-                yield from sndfile.blocks(sound, part, seconds)
+                self._can_seek = sndfile.can_seek(sound)
+                first = at = begin if self._can_seek else 0
+                for block in sndfile.blocks(sound, part, seconds, first):
+                    yield at, block
+                    at += len(block)
         except (sndfile.CannotOpen, sndfile.Broken) as error:
             self._ledger.reason = str(error)
+            if self._can_seek and begin and at == first:  # a damaged file, in which seeking leads nowhere
+                yield from self._decode(part, seconds, 0)
 
     def _decode_with_av(self, part: Part, done: int, missing: int, seconds: float) -> Iterator[NDArray[Any]]:
         """What FFmpeg makes of the part behind the first ``done`` samples, at most ``missing`` of them."""
@@ -144,35 +221,53 @@ class Recording:
         except EdgeL3Error:
             return
 
-    def _zeros(self, position: int, count: int, seconds: float) -> Iterator[NDArray[Any]]:
+    def _zeros(self, position: int, count: int, seconds: float) -> Iterator[tuple[int, NDArray[Any]]]:
         self._ledger.holes.append((position / self.sample_rate, count / self.sample_rate))
         length = max(int(seconds * self.sample_rate), 1)
         for begin in range(0, count, length):
-            yield np.zeros((min(length, count - begin), 1), np.float32)
+            yield position + begin, np.zeros((min(length, count - begin), 1), np.float32)
 
 
 class _AvRecording(Recording):
     """A recording that only FFmpeg decodes."""
 
     def __init__(self, path: str, walk: Walk, source: pyav.AvReader) -> None:
-        super().__init__(path, walk, source.sample_rate, pyav.version())
+        super().__init__(path, walk, source.sample_rate, source.channels, pyav.version())
         self._source = source
+        self._decoded = 0
         self._ledger.tolerance = CONTAINER_TOLERANCE
 
-    def blocks(self, seconds: float) -> Iterator[NDArray[Any]]:
+    @property
+    def frames(self) -> None:
+        return None
+
+    def _from(self, begin: int, seconds: float) -> Iterator[tuple[int, NDArray[Any]]]:
+        for block in self._source.blocks(seconds):
+            self._decoded += len(block)
+            yield self._decoded - len(block), block
+
+    def _find(self, read: int, spans: Sequence[tuple[int, int | None]] | None, has_ended: bool) -> Findings:
         source, ledger = self._source, self._ledger
-        found = 0
-        for block in source.blocks(seconds):
-            found += len(block)
-            yield block
         ledger.holes = source.holes
         if source.left_out is not None:
             ledger.walk.left_out.append(source.left_out)
         walk = ledger.walk
         walk.announced = source.announced if walk.announced is None else walk.announced
-        if walk.announced is not None and not walk.is_cut:
-            walk.lost_at_end = max(walk.announced - found / self.sample_rate, 0.0)
-        self.findings = ledger.findings(found, self.sample_rate, self._decoder, decoders_at_hand)
+        if has_ended and walk.announced is not None and not walk.is_cut:
+            walk.lost_at_end = max(walk.announced - self._decoded / self.sample_rate, 0.0)
+        return super()._find(read, spans, has_ended)
+
+
+def _inside(pending: deque[tuple[int, int | None]], begin: int, stop: int) -> Iterator[tuple[int, int]]:
+    """What of the first spans lies between two positions; those that end there are taken away."""
+    while pending and pending[0][0] < stop:
+        first, end = pending[0]
+        high = stop if end is None else min(end, stop)
+        if max(first, begin) < high:
+            yield max(first, begin), high
+        if end is None or end > stop:
+            return
+        pending.popleft()
 
 
 def decoders_at_hand() -> str:
@@ -213,7 +308,8 @@ def open_recording(path: str, raw: Linear | None = None) -> Iterator[Recording]:
             yield _AvRecording(path, walk, opened.enter_context(pyav.open_av(path)))
             return
         rate = float(sound.samplerate)
-        yield Recording(path, walk, rate, sndfile.version(), sound, None if raw is None else str(raw))
+        said = None if raw is None else str(raw)
+        yield Recording(path, walk, rate, sound.channels, sndfile.version(), sound, said)
 
 
 def _check(path: str) -> int:

@@ -1,7 +1,8 @@
 """What decoding found out about a recording: what is kept, what is lost, and which decoder says so."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Any
 
 from edgel3_onnx.recordings.walk import Walk
@@ -74,6 +75,22 @@ class Ledger:
     reason: str = ""  # of the decoder that gave up
     tolerance: float = TOLERANCE
     raw: str | None = None
+
+    def restrict(self, spans: Sequence[tuple[float, float | None]], has_ended: bool) -> None:
+        """Keep what there is to say about some stretches, in seconds; ``has_ended``: they reach the end."""
+        walk = self.walk
+        found = [*self.holes, *walk.silenced]
+        self.holes = [
+            (max(start, begin), min(start + length, inf if end is None else end) - max(start, begin))
+            for start, length in found
+            for begin, end in spans
+            if start + length > begin and (end is None or start < end)
+        ]
+        kept = replace(walk, silenced=[], announced=None)
+        if not has_ended:
+            self.lost_at_end = 0.0
+            kept = Walk(walk.sample_rate, walk.parts, notes=walk.notes)
+        self.walk = kept
 
     def findings(self, samples: int, rate: float, decoder: str, at_hand: Callable[[], str]) -> Findings:
         """What there is to say after ``samples`` per channel, zeros in holes included.

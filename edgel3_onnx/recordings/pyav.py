@@ -37,6 +37,7 @@ class AvReader:
     ----------
     sample_rate : float
         Hz.
+    channels : int
     announced : float or None
         Seconds.
     holes : list of (start, length)
@@ -49,14 +50,14 @@ class AvReader:
         self._container = container
         self._stream = container.streams.audio[0]
         self.sample_rate = float(self._stream.rate)
+        self.channels = max(self._stream.codec_context.channels, 1)
         self.announced = self._duration()
         self.holes: list[tuple[float, float]] = []
         self.left_out: str | None = None
 
     def blocks(self, seconds: float) -> Iterator[NDArray[Any]]:
         """Samples (N, C) of about ``seconds`` each, zeros where the times say that something is missing."""
-        channels = max(self._stream.codec_context.channels, 1)
-        length = max(min(int(seconds * self.sample_rate), _MAX_BLOCK // channels), 1)
+        length = max(min(int(seconds * self.sample_rate), _MAX_BLOCK // self.channels), 1)
         held: list[NDArray[Any]] = []
         count = position = 0
         for start, samples in self._frames():

@@ -11,6 +11,8 @@ from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.recordings.view import viewing
 from edgel3_onnx.recordings.walk import Part
 
+# Of these, and so of FLAC too, seeking finds the sample that decoding from the start would come to.
+_SEEKABLE = frozenset(["PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"])
 UNKNOWN_FRAMES = 2**62  # libsndfile gives a larger number where the file does not say
 _MAX_BLOCK = 2**20  # samples of all channels
 
@@ -72,8 +74,15 @@ def opened(path: str, part: Part) -> Iterator[Any]:
         yield sound
 
 
-def blocks(sound: Any, part: Part, seconds: float) -> Iterator[NDArray[Any]]:
+def can_seek(sound: Any) -> bool:
+    """Whether ``blocks`` may begin in the middle."""
+    return sound.subtype in _SEEKABLE
+
+
+def blocks(sound: Any, part: Part, seconds: float, begin: int = 0) -> Iterator[NDArray[Any]]:
     """Samples (N, C) of about ``seconds`` each, without those that the part drops: float32, or int16 as stored.
+
+    Those from sample ``begin`` of the part on: another one than 0 only of a sound that can seek.
 
     Raises
     ------
@@ -85,6 +94,12 @@ def blocks(sound: Any, part: Part, seconds: float) -> Iterator[NDArray[Any]]:
     dtype = "int16" if sound.subtype == "PCM_16" else "float32"  # as they are stored, without a conversion
     left = sound.frames if part.frames is None else min(part.skip + part.frames, sound.frames)
     skip = part.skip
+    if begin:
+        try:
+            sound.seek(skip + begin)
+        except soundfile.LibsndfileError as error:
+            raise Broken(error.error_string.removeprefix("Error : ").strip().rstrip(".")) from error
+        left, skip = left - skip - begin, 0
     while left > 0:
         try:
             block: NDArray[Any] = sound.read(min(length, left), dtype=dtype, always_2d=True)

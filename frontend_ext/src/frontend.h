@@ -50,12 +50,16 @@ typedef struct kaiser_filter kaiser_filter;
 
 /* ratio = new rate / old rate, from 1 / 512 to 512. */
 int kaiser_filter_create(kaiser_filter **filter, double ratio, int level);
+int kaiser_filter_reach(const kaiser_filter *filter); /* input samples that an output reads on each side, at most */
 void kaiser_filter_free(kaiser_filter *filter);
 
 /* A signal on its way through a filter, which must outlive it. */
 typedef struct resampler resampler;
 
-int resampler_create(resampler **state, const kaiser_filter *filter);
+/* Begins with output number produced, whose time is that many input samples; both 0 for a signal from its start. */
+int resampler_create(resampler **state, const kaiser_filter *filter, double time, int64_t produced);
+/* Inputs so far; before the first block, the number of the input sample that it must begin with. */
+int64_t resampler_received(const resampler *state);
 void resampler_free(resampler *state);
 
 /* Takes a block and writes the output samples that are complete; returns how many, or a status. There are never more in

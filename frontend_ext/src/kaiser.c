@@ -87,6 +87,11 @@ int kaiser_filter_create(kaiser_filter **to, double ratio, int level)
     return 0;
 }
 
+int kaiser_filter_reach(const kaiser_filter *filter)
+{
+    return filter->reach;
+}
+
 void kaiser_filter_free(kaiser_filter *filter)
 {
     if (!filter)

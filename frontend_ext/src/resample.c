@@ -10,6 +10,7 @@
 
 #define CHUNK 8192 /* input samples taken at a time */
 #define BLOCK 4096 /* outputs located at a time */
+#define MAX_TIME 0x1p53 /* input samples, up to which doubles count them */
 
 struct resampler {
     const kaiser_filter *filter;
@@ -22,23 +23,34 @@ struct resampler {
     located outputs[BLOCK], sorted[BLOCK];
 };
 
-int resampler_create(resampler **to, const kaiser_filter *filter)
+int resampler_create(resampler **to, const kaiser_filter *filter, double time, int64_t produced)
 {
-    resampler *state = calloc(1, sizeof *state);
-    size_t reach = (size_t)filter->reach;
+    resampler *state;
+    int64_t reach = filter->reach;
     *to = NULL;
+    if (!(time >= 0.0 && time <= MAX_TIME) || produced < 0)
+        return FRONTEND_BAD_SIZE;
+    state = calloc(1, sizeof *state);
     if (!state)
         return FRONTEND_NO_MEMORY;
     state->filter = filter;
-    state->origin = -(int64_t)reach;
-    state->filled = (int64_t)reach;
-    state->buffer = calloc(2 * reach + CHUNK, sizeof(float));
+    state->time = time;
+    state->produced = produced;
+    state->origin = (int64_t)time - reach;
+    state->filled = state->origin < 0 ? -state->origin : 0; /* zeros in front of the signal */
+    state->received = state->origin + state->filled;
+    state->buffer = calloc(2 * (size_t)reach + CHUNK, sizeof(float));
     if (!state->buffer) {
         resampler_free(state);
         return FRONTEND_NO_MEMORY;
     }
     *to = state;
     return 0;
+}
+
+int64_t resampler_received(const resampler *state)
+{
+    return state->received;
 }
 
 void resampler_free(resampler *state)

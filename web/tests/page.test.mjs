@@ -2,9 +2,10 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { gzipSync } from 'node:zlib';
 import axe from 'axe-core';
 import { browse, builtPage, drag, openFiles, serve, settled } from './browser.mjs';
 import { makeReference, relativeError } from './reference.mjs';
@@ -66,6 +67,15 @@ test('the first page', async () => {
   await page.setViewportSize({ width: 1280, height: 900 });
 });
 
+test('the page is at most 16 MB, 4.6 MB on its way', (t) => {
+  const entries = readdirSync(builtPage(), { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+  const files = entries.map((entry) => readFileSync(join(entry.parentPath, entry.name)));
+  const raw = files.reduce((sum, bytes) => sum + bytes.length, 0);
+  const packed = files.reduce((sum, bytes) => sum + gzipSync(bytes, { level: 9 }).length, 0);
+  t.diagnostic(`${files.length} files, ${(raw / 1e6).toFixed(2)} MB, ${(packed / 1e6).toFixed(2)} MB gzipped`);
+  assert.ok(raw <= 16e6 && packed <= 4.6e6, `${raw}, ${packed} bytes`);
+});
+
 // [files, largest difference, windows at the end that may differ]: where the browser's decoder is another, the page says so.
 const LIMITS = [
   [/\.webm$/, 1e-2, 0],
@@ -93,6 +103,25 @@ test('embeddings are those of the Python package, in every format', async (t) =>
     if (limit === 2e-6) worst = Math.max(worst, error);
   }
   t.diagnostic(`worst of those that must be equal: ${worst.toExponential(1)}`);
+  await closeAll();
+});
+
+test('the table of embeddings is the one that --format csv writes', async () => {
+  const name = '16000.s16.wav';
+  const command = ['-W', 'ignore', '-m', 'edgel3_onnx', path(name), '--model-type', 'micro', '--format', 'csv', '--output', path('table')];
+  execFileSync(process.env.PYTHON ?? 'python3', command, { stdio: 'ignore' });
+  await openFiles(page, [path(name)]);
+  await page.click('#tab-save');
+  const { text } = await save('[aria-label="Save: Embeddings"]');
+  const rows = (csv) => csv.trimEnd().split('\n').map((line) => line.split(','));
+  const [header, ...made] = rows(text);
+  const [expectedHeader, ...expected] = rows(readFileSync(path('table.csv'), 'utf8'));
+  assert.deepEqual(header, expectedHeader);
+  assert.deepEqual(made.map((row) => row.slice(1, 5)), expected.map((row) => row.slice(1, 5)));
+  assert.deepEqual(made.map(([file]) => path(file)), expected.map(([file]) => file));
+  const values = (table) => table.flatMap((row) => row.slice(5).map(Number));
+  assert.ok(relativeError(values(made), values(expected)) <= 2e-6);
+  await page.click('#tab-similar');
   await closeAll();
 });
 

@@ -51,7 +51,7 @@ def sound(rate: int, seconds: float, seed: int) -> np.ndarray:
 
 
 def with_opus_head(path: Path, rate: int, skip: int, gain: int) -> bytes:
-    """The file with another rate of the original, number of samples to skip, and gain (dB / 256), as encoders write them."""
+    """The file with another rate of the original, number of samples to skip, and gain in dB / 256."""
     data = bytearray(path.read_bytes())
     head = 27 + data[26]
     data[head + 10 : head + 18] = struct.pack("<HIh", skip, rate, gain)
