@@ -40,7 +40,7 @@ NAMES = ("sea-64", "sea-512", "micro", *(f"sparse-{zeros}" for zeros in SPARSITI
 SECONDS = 4.0  # that all calls of one comparison take together, about
 REST = 0.05  # ONNX Runtime's threads spin on for a while, on the cores that the next call needs
 AWAKE = 0.03  # seconds of calls after which all cores are awake
-BURST = 4  # calls that count in a turn of engines with threads
+BURST = 16  # calls that count in a turn of engines with threads
 Call = Callable[[np.ndarray], object]
 
 

@@ -175,7 +175,9 @@ def _windows(
             frames = None if job.parts is None else _frames(job.path, recording, reading)
             wanted = plan(job.parts, frames, job.sample_rate, model, options)
             gathering = job.gathering = Gathering(model, job.sample_rate, recording.channels, options, wanted)
-            seconds = max(batch_size * options.hop_length(model) / model.sample_rate, _MIN_BLOCK)
+            seconds = _MIN_BLOCK  # of parts little more than they need is decoded
+            if job.parts is None:
+                seconds = max(batch_size * options.hop_length(model) / model.sample_rate, _MIN_BLOCK)
             with closing(recording.read(wanted.spans, seconds)) as blocks:
                 for position, block in blocks:
                     try:

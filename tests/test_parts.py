@@ -33,9 +33,10 @@ def expected_windows(total, offset, duration, hop_length, rate, length):
     """Numbers of the windows of a part, by their definition: one after another."""
     end = length if duration is None else min(offset + duration, length)
     begin, stop = round(offset * rate), round(end * rate)
-    inside = [k for k in range(total) if begin <= k * hop_length < min(stop, int(length * rate))]
+    there = [k for k in range(total) if k * hop_length < int(length * rate)]  # a long hop may end behind the recording
+    inside = [k for k in there if begin <= k * hop_length < stop]
     middle = (begin + stop) / 2
-    return inside or [min(range(total), key=lambda k: (abs(k * hop_length - middle), -k))]
+    return inside or [min(there, key=lambda k: (abs(k * hop_length - middle), -k))]
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +117,7 @@ def test_a_part_of_a_file_has_the_rows_of_the_whole(
     center=st.booleans(),
 )
 @FEW
+@pytest.mark.filterwarnings("ignore:Provided audio is shorter")
 def test_a_part_that_is_cut_is_a_file_of_its_own(rate, name, offset, duration, center, sea64, recordings, tmp_path):
     path = recordings(rate, name)
     audio, _ = soundfile.read(path, dtype="float32")
@@ -125,13 +127,13 @@ def test_a_part_that_is_cut_is_a_file_of_its_own(rate, name, offset, duration, c
     found = load(tmp_path / f"{path.stem}.npz")
     own, timestamps = get_embedding(audio[begin:end], rate, sea64, **arguments, verbose=0)
     np.testing.assert_array_equal(found["embedding"], own)
-    np.testing.assert_allclose(found["timestamps"], timestamps + offset, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(found["timestamps"], timestamps + begin / rate, rtol=0, atol=1e-9)
     np.testing.assert_allclose(found["start"], timestamps + begin / rate - center / 2, rtol=0, atol=1e-9)
     again, _ = get_embedding(audio, rate, sea64, **arguments, verbose=0, offset=offset, duration=duration, edges="cut")
     np.testing.assert_array_equal(again, own)
 
 
-@given(st.data(), st.sampled_from(["context", "cut"]), st.sampled_from(["none", "mean"]))
+@given(data=st.data(), edges=st.sampled_from(["context", "cut"]), pool=st.sampled_from(["none", "mean"]))
 @FEW
 def test_regions_overlap_as_they_like(data, edges, pool, sea64, recordings, tmp_path):
     path = recordings(22050, "flac")
@@ -311,6 +313,7 @@ def test_live_audio_has_no_parts(option, capsys):
 
 
 class TestDamaged:
+    @pytest.mark.filterwarnings("ignore:.*damaged, zeros for")
     def test_only_what_was_read_counts(self, tmp_path, sea64):
         soundfile.write(tmp_path / "whole.flac", signal(8000, 20), 8000)
         data = (tmp_path / "whole.flac").read_bytes()
@@ -342,4 +345,4 @@ class TestDamaged:
             with decode.open_recording(str(tmp_path / "a.wav")) as recording:
                 samples = sum(len(block) for _, block in recording.read(spans, 1.0))
             assert recording.findings.lost_seconds == pytest.approx(lost, abs=0.01)
-            assert samples == (4000 if lost == 0 else 16000 - spans[0][0] - 11)
+            assert samples == (4000 if lost == 0 else (len(data) // 2 - 44) // 4 - spans[0][0])

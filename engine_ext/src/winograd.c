@@ -75,15 +75,24 @@ static const double G4[6][3] = {{1 / 4., 0, 0},
                                 {1 / 24., -1 / 12., 1 / 6.},
                                 {0, 0, 1}};
 
-/* Transform the kernel of one input and one output channel, in double, and write a value to each position. */
-static void transform(float *to, size_t position, const float *kernel, int n, const double (*g)[3])
+enum { MOST_WIDTH = 32 }; /* lanes of two vectors */
+
+/* Transform the kernels of one input channel and `count` output channels, in double, and write `count` neighbours to each
+ * position. The channels are the inner loops, which compilers turn into vectors. */
+static void transform(float *to, size_t position, const float *kernel, size_t next, uint32_t count, int n,
+                      const double (*g)[3])
 {
+    double from[9][MOST_WIDTH], rows[3][MOST_WIDTH];
+    for (uint32_t o = 0; o < count; o++)
+        for (int place = 0; place < 9; place++)
+            from[place][o] = kernel[o * next + place];
     for (int i = 0; i < n; i++) {
-        double row[3];
         for (int k = 0; k < 3; k++)
-            row[k] = g[i][0] * kernel[k] + g[i][1] * kernel[3 + k] + g[i][2] * kernel[6 + k];
+            for (uint32_t o = 0; o < count; o++)
+                rows[k][o] = g[i][0] * from[k][o] + g[i][1] * from[3 + k][o] + g[i][2] * from[6 + k][o];
         for (int j = 0; j < n; j++, to += position)
-            *to = (float)(row[0] * g[j][0] + row[1] * g[j][1] + row[2] * g[j][2]);
+            for (uint32_t o = 0; o < count; o++)
+                to[o] = (float)(rows[0][o] * g[j][0] + rows[1][o] * g[j][1] + rows[2][o] * g[j][2]);
     }
 }
 
@@ -103,18 +112,19 @@ static int set_weights(winograd_layer *l, const layer *from, uint32_t lanes, siz
     memset(l->bias, 0, outputs * sizeof(float));
     memcpy(l->bias, from->bias, from->out_channels * sizeof(float));
     *bytes += floats * sizeof(float);
-    for (uint32_t o = 0; o < from->out_channels; o++) {
-        const float *kernel = from->weight + (size_t)o * from->in_channels * 9;
-        if (!channels) {
+    if (!channels)
+        for (uint32_t o = 0; o < from->out_channels; o++)
             for (int place = 0; place < 9; place++)
-                l->weight[place * outputs + o] = kernel[place];
-            continue;
+                l->weight[place * outputs + o] = from->weight[o * 9 + place];
+    else
+        for (uint32_t first = 0; first < from->out_channels; first += 2 * lanes) {
+            const uint32_t width = lanes * (l->vectors - first / lanes < 2 ? 1 : 2), left = from->out_channels - first;
+            float *to = l->weight + first * channels;
+            for (uint32_t i = 0; i < from->in_channels; i++)
+                transform(to + (size_t)i * width, channels * outputs,
+                          from->weight + ((size_t)first * from->in_channels + i) * 9, (size_t)from->in_channels * 9,
+                          left < width ? left : width, n, n == 6 ? G4 : G2);
         }
-        const uint32_t block = o / lanes / 2 * 2, width = l->vectors - block < 2 ? 1 : 2;
-        float *to = l->weight + block * lanes * channels + o % (2 * lanes);
-        for (uint32_t i = 0; i < from->in_channels; i++, kernel += 9)
-            transform(to + (size_t)i * width * lanes, channels * outputs, kernel, n, n == 6 ? G4 : G2);
-    }
     return 0;
 }
 
