@@ -1,7 +1,7 @@
 """The native engine against ONNX Runtime and whatever other engine is installed (benchmarks/requirements.txt).
 
-Prints the table of docs/performance.md: for each network, number of threads and batch size, ONNX Runtime's time for
-a window, and how many times faster each of the others is, by the best and by the median of calls that take turns.
+Prints the table of docs/explanation/performance.md: for each network, number of threads and batch size, ONNX Runtime's
+time for a window, and how many times faster each of the others is, by the best and by the median of calls in turns.
 
     python benchmarks/engines.py [--networks sea-64 ...] [--threads 1 2] [--batch 1 4] [--levels avx512 avx2]
 

@@ -1,4 +1,4 @@
-"""Size, deviation and speed of the int8 and fp16 graphs of a model: the table of docs/export.md.
+"""Size, deviation and speed of the int8 and fp16 graphs of a model: the table of docs/how-to/export.md.
 
     python benchmarks/precision.py RECORDINGS [--model-type sea] [--emb-dim 64] [--weights FILE]
 

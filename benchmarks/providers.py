@@ -2,10 +2,10 @@
 
     python benchmarks/providers.py [--network sea-512] [--batch-size 64] [--threads 1] [--providers cuda webgpu]
 
-Prints the table of docs/providers.md: for each provider, precision and kind of graph, milliseconds per window, how
-many times the speed of the same graph on the CPU provider that is (for bf16, of the fp32 graph), and by how much and at
-which cosine the embeddings differ from those in fp32 there. What does not load is listed with its reason. The weights
-are seeded. All rows take turns; each keeps the median.
+Prints the table of docs/how-to/providers.md: for each provider, precision and kind of graph, milliseconds per window,
+how many times the speed of the same graph on the CPU provider that is (for bf16, of the fp32 graph), and by how much
+and at which cosine the embeddings differ from those in fp32 there. What does not load is listed with its reason. The
+weights are seeded. All rows take turns; each keeps the median.
 """
 
 import argparse

@@ -45,6 +45,12 @@ def cite(model: EmbeddingModel | str | None = None) -> None:
     ------
     EdgeL3ArgumentError
         If it is none of these.
+
+    Examples
+    --------
+    >>> edgel3_onnx.cite("sparse")  # doctest: +ELLIPSIS
+    @inproceedings{kumari2019edgel3,
+    ...
     """
     if model is None:
         names = [each.options.model_type for each in models_in_use()] or list(_WORKS)

@@ -120,16 +120,22 @@ def get_embedding(
         A loaded model, which decides the rate and the network by itself. None: it is loaded by ``model_type``,
         ``emb_dim``, ``retrain_type``, ``sparsity``, ``provider``, ``num_threads``, ``weights``, ``precision`` and
         ``provider_options`` as :func:`edgel3_onnx.load_embedding_model` has them, and kept for the next call.
+    model_type, emb_dim, retrain_type, sparsity : str, int, str, float
+        Which model is loaded.
     center : bool
         Put half a second of zeros in front, so that a timestamp is the centre of its window.
     hop_size : float
         Seconds between windows, rounded down to a whole number of samples at the model's rate.
     verbose : {0, 1}
         1 shows a progress bar where standard error is a terminal.
+    provider : str
+        What it runs on.
     batch_size : int or None
         Windows per run; None: the model's own choice.
     resampler : {"kaiser_best", "soxr"}
         How audio at another rate is resampled. "kaiser_best" gives the numbers of edgel3.
+    num_threads, weights, precision, provider_options : various
+        How the model is loaded.
     offset, duration : float, float or None
         Seconds. Only windows whose time lies in this part, with the same embeddings and timestamps as in the whole:
         their centre or, without ``center``, their start. None: to the end.
@@ -163,6 +169,13 @@ def get_embedding(
     EdgeL3Warning
         If the audio is all zeros or shorter than one window, or the last timestamp is more than half a hop ahead of
         its window.
+
+    Examples
+    --------
+    >>> audio = numpy.random.default_rng(0).uniform(-1, 1, 3 * 44100)
+    >>> embedding, timestamps = edgel3_onnx.get_embedding(audio, 44100, model_type="micro", center=False)
+    >>> embedding.shape, timestamps.max().item()
+    ((21, 64), 2.0)
     """
     options, show_progress = EmbeddingOptions.of(locals()), check_flag("verbose", verbose)
     parts = Parts.of(offset, duration, edges)

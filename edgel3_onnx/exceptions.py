@@ -2,11 +2,27 @@
 
 
 class EdgeL3Error(Exception):
-    """Anything that went wrong in this package and that a caller may want to catch."""
+    """Anything that went wrong in this package and that a caller may want to catch.
+
+    Examples
+    --------
+    >>> try:
+    ...     edgel3_onnx.process_file("absent.wav", model_type="micro")
+    ... except edgel3_onnx.EdgeL3Error as error:
+    ...     print(error)
+    absent.wav: cannot be read (No such file or directory)
+    """
 
 
 class EdgeL3ArgumentError(EdgeL3Error, ValueError):
-    """An argument has a value, shape or type that is not allowed."""
+    """An argument has a value, shape or type that is not allowed.
+
+    Examples
+    --------
+    >>> edgel3_onnx.load_embedding_model("sea", emb_dim=65)
+    Traceback (most recent call last):
+    edgel3_onnx.exceptions.EdgeL3ArgumentError: emb_dim of a sea model must be one of 64, 128, 256, 512, got 65
+    """
 
 
 class WeightsUnavailableError(EdgeL3Error):
@@ -38,4 +54,10 @@ class WeightsUnavailableError(EdgeL3Error):
 
 
 class EdgeL3Warning(UserWarning):
-    """Something unusual about the input that does not prevent an embedding."""
+    """Something unusual about the input that does not prevent an embedding.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> warnings.filterwarnings("error", category=edgel3_onnx.EdgeL3Warning)
+    """

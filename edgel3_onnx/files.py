@@ -292,7 +292,12 @@ def process_file(
 ) -> None:
     """Compute the embedding of an audio file, or of each of a list of them, and save it as .npz.
 
-    Files are decoded in blocks: memory grows with their length only by the embedding itself.
+    Files are decoded in blocks: memory grows with their length only by the embedding itself. The .npz holds
+    ``embedding`` float32 (T, D), ``timestamps`` float64 (T,), ``start_sample`` int64 (T,), where each window starts in
+    samples at the model's rate (negative in the zeros that centring puts in front), and ``metadata``, a JSON string
+    that says how they were made. There is a row for each window of each channel of each part, sorted in this order,
+    and where parts, channels or pooling are asked for, also ``start`` and ``end`` float64 (T,), in seconds, ``channel``
+    int16 (T,), from 1, and ``label`` str (T,).
 
     Parameters
     ----------
@@ -302,11 +307,17 @@ def process_file(
         Made if need be. None: the directory of the audio file.
     suffix : str or None
         The output is ``<stem>.npz``, or ``<stem>_<suffix>.npz``.
+    model, model_type, emb_dim, sparsity, center, hop_size : various
+        As of :func:`edgel3_onnx.get_embedding`.
     verbose : bool
         Show a progress bar where standard error is a terminal.
+    retrain_type : {"ft", "kd"}
+        As of :func:`edgel3_onnx.get_embedding`.
     overwrite : bool
         False keeps an output that exists: it is no error if it is whole and was made from the same file, with the
         same model and options.
+    provider, batch_size, resampler, num_threads, weights, precision, provider_options : various
+        As of :func:`edgel3_onnx.get_embedding`.
     strict : bool
         Make it an error if something of a recording is lost, or its length had to be guessed. Otherwise what decodes
         is embedded, with zeros for what is lost inside, and a warning says what is missing.
@@ -315,19 +326,15 @@ def process_file(
         none, and by default, the time is that of GUANO, AudioMoth or Broadcast Wave in a WAV file.
     time_zone : str or None
         The zone of clocks that do not say theirs: "UTC", "+02:00", "Europe/Berlin". None: such times are not taken.
-
+    offset, duration, edges : various
+        As of :func:`edgel3_onnx.get_embedding`.
     regions : path, list of Region, or None
         What to embed of the recordings, in place of ``offset`` and ``duration``: a file that
         :func:`edgel3_onnx.labels.read_regions` reads, or what that returns. Where it names recordings, each gets its
         own, by the last components of its path; else there must be one recording. A string that begins with a dot
         and names no file is the end of the name of a file beside each recording: ".txt", or ".selections.txt".
-
-    The other parameters are those of :func:`edgel3_onnx.get_embedding`. The .npz holds ``embedding`` float32
-    (T, D), ``timestamps`` float64 (T,), ``start_sample`` int64 (T,), where each window starts in samples at the
-    model's rate (negative in the zeros that centring puts in front), and ``metadata``, a JSON string that says how
-    they were made. There is a row for each window of each channel of each part, sorted in this order, and where
-    parts, channels or pooling are asked for, also ``start`` and ``end`` float64 (T,), in seconds, ``channel`` int16
-    (T,), from 1, and ``label`` str (T,).
+    channels, pool, normalize : various
+        As of :func:`edgel3_onnx.get_embedding`.
 
     Raises
     ------
@@ -345,6 +352,12 @@ def process_file(
         If something of a recording is lost, its length had to be guessed or several were joined in one file; if the
         audio is all zeros or shorter than one window; or if the last timestamp is more than half a hop ahead of its
         window.
+
+    Examples
+    --------
+    >>> edgel3_onnx.process_file("examples/street.flac", output_dir="embeddings", model_type="micro")
+    >>> numpy.load("embeddings/street.npz")["embedding"].shape
+    (56, 64)
     """
     options, show_progress = EmbeddingOptions.of(locals()), check_flag("verbose", verbose)
     replace = check_flag("overwrite", overwrite)
@@ -418,16 +431,28 @@ def get_output_path(
 
     Parameters
     ----------
+    filepath : path
+        The audio file.
     suffix : str
         What follows the name of the audio file without its extension, with the output's extension: ".npz" gives
         ``<stem>.npz``, "sea.npz" gives ``<stem>_sea.npz``.
     output_dir : path or None
         None: the directory of the audio file.
 
+    Returns
+    -------
+    str
+        The path of the output.
+
     Raises
     ------
     EdgeL3ArgumentError
         If ``suffix`` would lead to another directory.
+
+    Examples
+    --------
+    >>> edgel3_onnx.get_output_path("recordings/street.flac", "sea.npz", "embeddings")
+    'embeddings/street_sea.npz'
     """
     if os.path.basename(suffix) != suffix:
         raise EdgeL3ArgumentError(f"suffix must not contain a path separator, got {suffix!r}")

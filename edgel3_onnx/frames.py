@@ -36,6 +36,12 @@ def embedding_frame(path: str | os.PathLike[str]) -> "pandas.DataFrame":
     ------
     EdgeL3Error
         If pandas is not installed, or the file cannot be read, is damaged or no such output.
+
+    Examples
+    --------
+    >>> edgel3_onnx.process_file("examples/street.flac", "embeddings", model_type="micro")
+    >>> edgel3_onnx.embedding_frame("embeddings/street.npz").shape
+    (56, 64)
     """
     try:
         import pandas

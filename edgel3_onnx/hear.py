@@ -21,16 +21,25 @@ _SCENE_HOP_SIZE = 0.25  # seconds
 _RATES = (16000, 22050, 44100, 48000)  # Hz; what HEAR allows
 
 
-class HearModel(torch.nn.Module):
+class HearModel(torch.nn.Module):  # type: ignore[misc]
     """An embedding model in the clothes of PyTorch. It computes on the CPU, wherever the audio is.
 
-    Attributes
+    Parameters
     ----------
     model : EmbeddingModel
         From :func:`edgel3_onnx.load_embedding_model`.
+
+    Attributes
+    ----------
     sample_rate : int
         Of the audio to give, in Hz: the least of HEAR's that is no less than the model's own, which it is resampled to.
     scene_embedding_size, timestamp_embedding_size : int
+        The size of the model's embedding.
+
+    Examples
+    --------
+    >>> HearModel(edgel3_onnx.load_embedding_model("micro")).sample_rate
+    16000
     """
 
     def __init__(self, model: EmbeddingModel) -> None:
@@ -52,11 +61,17 @@ def load_model(model_file_path: str = "") -> HearModel:
     Returns
     -------
     HearModel
+        On the CPU.
 
     Raises
     ------
     EdgeL3Error
         If there is no such model, or it cannot be loaded.
+
+    Examples
+    --------
+    >>> load_model("micro").scene_embedding_size
+    64
     """
     name, _, weights = (model_file_path or "micro").partition("=")
     if name not in variants():
@@ -79,6 +94,7 @@ def get_timestamp_embeddings(audio: torch.Tensor, model: HearModel) -> tuple[tor
     Returns
     -------
     embeddings : float32 torch.Tensor (S, T, D)
+        Of each sound at each moment.
     timestamps : float32 torch.Tensor (S, T)
         Milliseconds, the middle of each window.
 
@@ -86,6 +102,12 @@ def get_timestamp_embeddings(audio: torch.Tensor, model: HearModel) -> tuple[tor
     ------
     EdgeL3ArgumentError
         If ``audio`` has another shape, or is not finite.
+
+    Examples
+    --------
+    >>> embeddings, timestamps = get_timestamp_embeddings(torch.rand(2, 32000), load_model())
+    >>> embeddings.shape, timestamps[0, -1].item()
+    (torch.Size([2, 41, 64]), 2000.0)
     """
     # Half a second more, so that there are windows up to the last sample and not only up to half a second before it.
     embeddings, timestamps = _embed(audio, model, pad=model.sample_rate // 2, center=True, hop_size=_HOP_SIZE)
@@ -98,13 +120,18 @@ def get_scene_embeddings(audio: torch.Tensor, model: HearModel) -> torch.Tensor:
 
     Parameters
     ----------
-    audio : torch.Tensor (S, N)
-    model : HearModel
-        Both as of :func:`get_timestamp_embeddings`, and errors likewise.
+    audio, model : torch.Tensor (S, N), HearModel
+        As of :func:`get_timestamp_embeddings`, and errors likewise.
 
     Returns
     -------
     float32 torch.Tensor (S, D)
+        A row for each sound.
+
+    Examples
+    --------
+    >>> get_scene_embeddings(torch.rand(2, 32000), load_model()).shape
+    torch.Size([2, 64])
     """
     embeddings, _ = _embed(audio, model, pad=0, center=False, hop_size=_SCENE_HOP_SIZE)
     return torch.from_numpy(embeddings.mean(axis=1, dtype=np.float64).astype(np.float32)).to(audio.device)

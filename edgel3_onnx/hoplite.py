@@ -32,6 +32,11 @@ class EdgeL3HopliteModel(zoo_interface.EmbeddingModel):  # type: ignore[misc]
     ----------
     window_size_s : float
         1: what hoplite reads to place the windows.
+
+    Examples
+    --------
+    >>> EdgeL3HopliteModel(16000, hop_size_s=0.5).embed(numpy.ones(32000)).embeddings.shape
+    (3, 1, 64)
     """
 
     hop_size_s: float = 1.0
@@ -55,6 +60,11 @@ class EdgeL3HopliteModel(zoo_interface.EmbeddingModel):  # type: ignore[misc]
         -------
         EdgeL3HopliteModel
             With its model loaded.
+
+        Examples
+        --------
+        >>> EdgeL3HopliteModel.from_config({"sample_rate": 16000, "model_type": "micro"}).hop_size_s
+        1.0
         """
         own = {name: config[name] for name in ("sample_rate", "hop_size_s") if name in config}
         chosen = {name: value for name, value in config.items() if name not in (*own, "window_size_s")}
@@ -77,6 +87,11 @@ class EdgeL3HopliteModel(zoo_interface.EmbeddingModel):  # type: ignore[misc]
         ------
         EdgeL3ArgumentError
             If the audio is empty, or not finite.
+
+        Examples
+        --------
+        >>> EdgeL3HopliteModel(8000).embed(numpy.ones(16000)).embeddings.shape
+        (2, 1, 64)
         """
         found, _ = get_embedding(
             audio_array, self.sample_rate, self.model, center=False, hop_size=self.hop_size_s, verbose=0
@@ -95,6 +110,11 @@ class EdgeL3HopliteModel(zoo_interface.EmbeddingModel):  # type: ignore[misc]
         -------
         zoo_interface.InferenceOutputs
             ``embeddings`` float32 (B, T, 1, D).
+
+        Examples
+        --------
+        >>> EdgeL3HopliteModel(8000).batch_embed(numpy.ones((3, 16000))).embeddings.shape
+        (3, 2, 1, 64)
         """
         found, _ = get_embedding(
             list(audio_batch), self.sample_rate, self.model, center=False, hop_size=self.hop_size_s, verbose=0

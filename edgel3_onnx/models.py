@@ -114,6 +114,11 @@ class EmbeddingModel:
 
     It is pickled as what it was loaded from, and opened anew where it arrives.
 
+    Parameters
+    ----------
+    engine, variant, info, options : Engine, Variant, ModelInfo, ModelOptions
+        What :func:`edgel3_onnx.load_embedding_model` makes it of.
+
     Attributes
     ----------
     sample_rate : int
@@ -133,6 +138,12 @@ class EmbeddingModel:
     info : ModelInfo
     options : ModelOptions
         What it was loaded with.
+
+    Examples
+    --------
+    >>> model = edgel3_onnx.load_embedding_model("micro")
+    >>> model.sample_rate, model.embedding_dim, model.info.licence
+    (8000, 64, 'MIT')
     """
 
     def __init__(self, engine: Engine, variant: Variant, info: ModelInfo, options: ModelOptions) -> None:
@@ -163,6 +174,13 @@ class EmbeddingModel:
 
     @property
     def providers(self) -> list[str]:
+        """Names of the execution providers.
+
+        Examples
+        --------
+        >>> model.providers
+        ['CPUExecutionProvider']
+        """
         return list(self._engine.providers)
 
     def prepare(
@@ -182,16 +200,28 @@ class EmbeddingModel:
             Mono, at ``sample_rate``.
         hop_length : int
             Samples between windows.
+        center : bool
+            Put half a second of zeros in front.
+        start : int
+            The first window.
+        count : int or None
+            None: all from there on.
 
         Returns
         -------
         float32 (count, 1, n_mels, n_frames), or (count, sample_rate) for a waveform graph
+            Images or samples, for :meth:`predict`.
+
+        Examples
+        --------
+        >>> model.prepare(numpy.zeros(24000, numpy.float32), hop_length=8000).shape
+        (3, 1, 64, 50)
         """
         make = frontend.log_mel if self.info.kind == "mel" else frame
         return make(audio, self.spec, hop_length=hop_length, center=center, start=start, count=count)
 
     def predict(self, x: ArrayLike, batch_size: int | None = None, verbose: object = 0) -> NDArray[np.float32]:
-        """Embeddings of windows, as a Keras model gives them.
+        """Embed windows, as a Keras model does.
 
         Parameters
         ----------
@@ -206,11 +236,17 @@ class EmbeddingModel:
         Returns
         -------
         float32 (N, embedding_dim)
+            A row for each window.
 
         Raises
         ------
         EdgeL3ArgumentError
             If ``x`` has another shape, is not numeric, or has a NaN or infinite sample.
+
+        Examples
+        --------
+        >>> model.predict(numpy.zeros((2, 8000))).shape
+        (2, 64)
         """
         length, image = self.spec.window_length, (1, self.spec.n_mels, self.spec.n_frames)
         if isinstance(x, np.ndarray) and x.shape[1:] == image and x.dtype.kind == "f" and self.info.kind == "mel":
@@ -241,7 +277,15 @@ def load_embedding_model_path(
 ) -> str:
     """Path of a variant's ONNX graph, which is downloaded and converted on first use.
 
-    Parameters as of :func:`load_embedding_model`.
+    Parameters
+    ----------
+    model_type, emb_dim, retrain_type, sparsity, precision : str, int, str, float, str
+        As of :func:`load_embedding_model`.
+
+    Returns
+    -------
+    str
+        The file, which others may use but must not change.
 
     Raises
     ------
@@ -249,6 +293,11 @@ def load_embedding_model_path(
         If there is no such variant.
     EdgeL3Error
         If its weights cannot be had; the message says what was tried and the ways out.
+
+    Examples
+    --------
+    >>> edgel3_onnx.load_embedding_model_path("micro").endswith("micro.onnx")
+    True
     """
     return os.fspath(ModelOptions.of(locals()).graph())
 
@@ -297,6 +346,11 @@ def load_embedding_model(
     verbose : bool
         Show a progress bar while weights are downloaded, where standard error is a terminal.
 
+    Returns
+    -------
+    EmbeddingModel
+        Which threads may share.
+
     Raises
     ------
     EdgeL3ArgumentError
@@ -304,6 +358,11 @@ def load_embedding_model(
     EdgeL3Error
         If the weights cannot be had or do not fit, or the provider is absent, does not load, leaves nodes to the CPU,
         or cannot compute in that precision.
+
+    Examples
+    --------
+    >>> edgel3_onnx.load_embedding_model("micro", precision="int8").embedding_dim
+    64
     """
     return ModelOptions.of(locals()).load()
 

@@ -30,6 +30,10 @@ class EdgeL3Encoder(AbsEncoder):  # type: ignore[misc]
     ----------
     mteb_model_meta : mteb.models.ModelMeta
         What MTEB files the results under: name ``edgel3-onnx/<variant>``, revision the graph's digest.
+
+    Examples
+    --------
+    >>> mteb.evaluate(EdgeL3Encoder(), mteb.get_tasks(["ESC50"]))  # doctest: +SKIP
     """
 
     def __init__(self, model: EmbeddingModel | None = None, *, hop_size: float = 0.25) -> None:
@@ -67,6 +71,11 @@ class EdgeL3Encoder(AbsEncoder):  # type: ignore[misc]
         ------
         EdgeL3ArgumentError
             If a sound is empty, or not finite.
+
+        Examples
+        --------
+        >>> EdgeL3Encoder().encode([{"audio": [{"array": numpy.ones(8000), "sampling_rate": 8000}]}]).shape
+        (1, 64)
         """
         rows = []
         for batch in inputs:

@@ -23,8 +23,7 @@ except ImportError as error:
 class EdgeL3Transformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Turns each recording into one embedding, pooled over its windows.
 
-    It learns nothing: ``transform`` needs no ``fit``. ``X`` is a sequence of N paths, as
-    :func:`edgel3_onnx.process_file` takes them, or a list of N arrays (T,) or (T, C), or an array (N, T), of signals.
+    It learns nothing: ``transform`` needs no ``fit``.
 
     Parameters
     ----------
@@ -34,8 +33,13 @@ class EdgeL3Transformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Of signals, in Hz. Files know their own.
     pool : {"mean", "max", "mean+std"}
         How the windows of a recording become one row; "mean+std" has twice as many columns.
-    center, hop_size, resampler
+    center, hop_size, resampler : bool, float, str
         As of :func:`edgel3_onnx.get_embedding`.
+
+    Examples
+    --------
+    >>> EdgeL3Transformer(pool="mean+std").fit_transform(["examples/street.flac"]).shape
+    (1, 128)
     """
 
     def __init__(
@@ -56,14 +60,41 @@ class EdgeL3Transformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.resampler = resampler
 
     def fit(self, X: Any, y: object = None) -> Self:
-        """Check the parameters and ``X``; nothing is decoded, and ``y`` is ignored. Errors as of :meth:`transform`."""
-        self._statistics()
-        EmbeddingOptions.of(vars(self))
+        """Check the parameters and ``X``; nothing is decoded.
+
+        Parameters
+        ----------
+        X : recordings
+            As of :meth:`transform`.
+        y : object
+            Ignored.
+
+        Returns
+        -------
+        EdgeL3Transformer
+            This one.
+
+        Examples
+        --------
+        >>> EdgeL3Transformer().fit(["examples/street.flac"])
+        EdgeL3Transformer()
+        """
+        self._options()
         self._recordings(X, reset=True)
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:
-        """Embed recordings: float32 (N, D), or (N, 2 D) for "mean+std".
+        """Embed recordings.
+
+        Parameters
+        ----------
+        X : sequence of N paths, list of N arrays (T,) or (T, C), or array (N, T)
+            Files, or signals at ``sample_rate``.
+
+        Returns
+        -------
+        float32 (N, D), or (N, 2 D) for "mean+std"
+            A row for each recording.
 
         Raises
         ------
@@ -71,22 +102,40 @@ class EdgeL3Transformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             If a parameter is not allowed, or files cannot be embedded: all these are named.
         ValueError
             If ``X`` is no such collection.
+
+        Examples
+        --------
+        >>> EdgeL3Transformer(sample_rate=8000).transform(numpy.ones((2, 12000))).shape
+        (2, 64)
         """
-        options, statistics = EmbeddingOptions.of(vars(self)), self._statistics()
+        options = self._options()
         recordings, model = self._recordings(X, reset=False), self._model()
         if isinstance(recordings[0], str):
-            embeddings = _embed_paths(model, recordings, options)
-        else:
-            cut = {name: getattr(options, name) for name in ("center", "hop_size", "resampler")}
-            embeddings = get_embedding(recordings, check_sample_rate(self.sample_rate), model, verbose=0, **cut)[0]
-        windows = (each.astype(np.float64) for each in embeddings)
-        rows = [np.concatenate([getattr(each, name)(axis=0) for name in statistics]) for each in windows]
-        return np.asarray(rows, np.float32)
+            return _embed_paths(model, recordings, options)
+        cut = {name: getattr(options, name) for name in ("center", "hop_size", "resampler", "pool")}
+        embeddings, _ = get_embedding(recordings, check_sample_rate(self.sample_rate), model, verbose=0, **cut)
+        return np.concatenate(embeddings)
 
     def get_feature_names_out(self, input_features: object = None) -> NDArray[np.object_]:
-        """Names of the columns, "mean_0" to "mean_63" and the like; ``input_features`` is ignored."""
+        """Name the columns.
+
+        Parameters
+        ----------
+        input_features : object
+            Ignored.
+
+        Returns
+        -------
+        object (D,), or (2 D,) for "mean+std"
+            Strings.
+
+        Examples
+        --------
+        >>> list(EdgeL3Transformer(pool="max").get_feature_names_out()[:2])
+        ['max_0', 'max_1']
+        """
         size = self._model().embedding_dim
-        return np.array([f"{name}_{k}" for name in self._statistics() for k in range(size)], object)
+        return np.array([f"{name}_{k}" for name in self._options().pool.split("+") for k in range(size)], object)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -98,8 +147,9 @@ class EdgeL3Transformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def _model(self) -> EmbeddingModel:
         return given_or_loaded(self.model, {"model_type": "micro"})
 
-    def _statistics(self) -> list[str]:
-        return check_choice("pool", self.pool, ("mean", "max", "mean+std")).split("+")
+    def _options(self) -> EmbeddingOptions:
+        check_choice("pool", self.pool, ("mean", "max", "mean+std"))
+        return EmbeddingOptions.of(vars(self))
 
     def _recordings(self, X: Any, reset: bool) -> list[Any]:
         """Paths as str, or arrays."""
@@ -112,11 +162,11 @@ class EdgeL3Transformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return list(validate_data(self, X, reset=reset))
 
 
-def _embed_paths(model: EmbeddingModel, paths: list[str], options: EmbeddingOptions) -> list[NDArray[np.float32]]:
+def _embed_paths(model: EmbeddingModel, paths: list[str], options: EmbeddingOptions) -> NDArray[np.float32]:
     files = list(embed_files(model, map(EmbeddedFile, paths), options))
     for file in files:
         for warning in file.warnings:
             warn(f"{file.path}: {warning}")
     if failed := [f"{file.path}: {file.error}" for file in files if file.error is not None]:
         raise EdgeL3Error("\n  ".join([f"{len(failed)} of {len(files)} files failed:", *failed]))
-    return [file.embeddings.embedding for file in files if file.embeddings is not None]
+    return np.concatenate([file.embeddings.embedding for file in files if file.embeddings is not None])

@@ -27,6 +27,7 @@ class EmbeddingStream:
     Parameters
     ----------
     model : EmbeddingModel
+        From :func:`edgel3_onnx.load_embedding_model`.
     sr : float
         Sample rate in Hz of the samples that will be pushed.
     hop_size : float
@@ -34,6 +35,7 @@ class EmbeddingStream:
     center : bool
         Put half a second of zeros in front, so that a timestamp is the centre of its window.
     resampler : {"kaiser_best", "soxr"}
+        As of :func:`edgel3_onnx.get_embedding`.
 
     Raises
     ------
@@ -47,9 +49,12 @@ class EmbeddingStream:
 
     Examples
     --------
-    >>> stream = EmbeddingStream(model, 48000)  # doctest: +SKIP
-    >>> for chunk in microphone:  # doctest: +SKIP
-    ...     embeddings, timestamps = stream.push(chunk)
+    >>> stream = edgel3_onnx.EmbeddingStream(model, 8000)
+    >>> for chunk in numpy.zeros((3, 4000)):  # from a microphone, say
+    ...     print(stream.push(chunk)[1])
+    [0.]
+    [0.1 0.2 0.3 0.4 0.5]
+    [0.6 0.7 0.8 0.9 1. ]
     """
 
     def __init__(
@@ -69,11 +74,22 @@ class EmbeddingStream:
 
     @property
     def samples(self) -> int:
-        """Samples per channel that were pushed so far."""
+        """Samples per channel that were pushed so far.
+
+        Examples
+        --------
+        >>> edgel3_onnx.EmbeddingStream(model, 8000).samples
+        0
+        """
         return self._windows.samples
 
     def push(self, samples: ArrayLike) -> tuple[Float32, NDArray[np.float64]]:
-        """Take samples (N,) or (N, C), of any number, and give what they complete.
+        """Take samples, of any number, and give what they complete.
+
+        Parameters
+        ----------
+        samples : array (N,) or (N, C)
+            The next ones, as of :func:`edgel3_onnx.get_embedding`.
 
         Returns
         -------
@@ -88,11 +104,24 @@ class EmbeddingStream:
             If the samples are not numeric and finite. The stream is as before, then.
         EdgeL3Error
             If ``flush`` was called before: another signal needs a stream of its own.
+
+        Examples
+        --------
+        >>> embedding, timestamps = edgel3_onnx.EmbeddingStream(model, 8000).push(numpy.zeros(8000))
+        >>> embedding.shape
+        (6, 64)
         """
         return self._run(self._windows.feed(samples, self._model.batch_size))
 
     def flush(self) -> tuple[Float32, NDArray[np.float64]]:
         """Give the remaining windows, the last padded with zeros. Ends the stream.
+
+        Returns
+        -------
+        embedding : float32 (K, D)
+            Of the windows that reach beyond the last sample.
+        timestamps : float64 (K,)
+            Seconds since the first sample.
 
         Raises
         ------
@@ -100,6 +129,12 @@ class EmbeddingStream:
             If what was pushed is shorter than one sample at the model's rate. The stream is as before, then.
         EdgeL3Error
             If it was called before.
+
+        Examples
+        --------
+        >>> stream = edgel3_onnx.EmbeddingStream(model, 8000)
+        >>> stream.push(numpy.ones(5000))[1], stream.flush()[1]
+        (array([0. , 0.1]), array([0.2]))
         """
         return self._run(self._windows.finish(self._model.batch_size))
 

@@ -2,10 +2,11 @@
 
 import gc
 import re
+from pathlib import Path
 
 import pytest
 
-from edgel3_onnx import EdgeL3ArgumentError, cite, load_embedding_model
+from edgel3_onnx import EdgeL3ArgumentError, __version__, cite, load_embedding_model
 
 KEYS = {
     "sea": ["srivastava2021sea"],
@@ -44,6 +45,11 @@ def test_the_models_in_use(capsys, monkeypatch):
     assert printed(capsys) == KEYS["micro"]
     del micro
     gc.collect()
+
+
+def test_the_citation_file_has_this_version():
+    text = (Path(__file__).parents[1] / "CITATION.cff").read_text("utf-8")
+    assert f"\nversion: {__version__}\n" in text
 
 
 @pytest.mark.parametrize("model", ["sea-64", 64])

@@ -203,7 +203,7 @@ def test_a_dataset_with_the_columns_of_before_is_refused_in_one_line(folder, tmp
 
 
 def test_the_examples_of_the_documents(folder, tmp_path, command, monkeypatch):
-    """docs/tables.md, where it says what it says."""
+    """docs/how-to/tables.md, where it says what it says."""
     pytest.importorskip("pandas"), pytest.importorskip("duckdb")
     for path in folder.iterdir():
         path.rename(folder / f"20240601_050000_{path.name}")

@@ -1,7 +1,7 @@
 """This package's own engine, for provider="native": its networks on the CPU, in C (engine_ext).
 
 Dense networks run by Winograd's minimal filtering, pruned ones from the list of their non-zero weights.
-docs/engine.md says how and how fast.
+docs/explanation/engine.md says how and how fast.
 """
 
 import os
@@ -21,7 +21,7 @@ from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error
 METHODS = ("winograd", "taps")
 GROUP = 2  # windows that several threads compute at a time, to wait less for each other
 # Largest share of non-zero multiply-adds at which lists of taps are faster than Winograd's method, which takes no
-# notice of zeros: both take about as long at 0.29. Source: benchmarks/engines.py --methods, see docs/engine.md.
+# notice of zeros: both take about as long at 0.29. Source: benchmarks/engines.py --methods, docs/explanation/engine.md.
 TAPS_SHARE = 0.25
 # Largest share at which lists of taps in SSE2 or plain C are faster than ONNX Runtime, which has better instructions.
 BASELINE_SHARE = 0.12
@@ -136,7 +136,7 @@ def _pack(network: Network, method: str | None, level: str) -> tuple[str, "_engi
 def faster_than_onnxruntime(network: Network) -> bool:
     """Whether this engine is expected to run ``network`` faster than ONNX Runtime's CPU provider.
 
-    The rule is measured by benchmarks/engines.py, see docs/engine.md.
+    The rule is measured by benchmarks/engines.py, see docs/explanation/engine.md.
     """
     if simd_level(_engine.levels()) != "baseline":
         return True

@@ -112,7 +112,7 @@ def _candidates(path: Path, request: Request) -> Iterator[tuple[Request | Engine
             device = "gpu" if installed_plugin(PROVIDERS[name]) else ""
             yield replace(request, name=name, device=device, fallback=False), "a GPU that runs every node"
     on_cpu = replace(request, name="cpu", device="", options=(), fallback=False)
-    # Source: benchmarks/providers.py, see docs/providers.md
+    # Source: benchmarks/providers.py, see docs/how-to/providers.md
     if "openvino" in available and (
         request.precision == "bf16" or (request.precision == "int8" and has_int8_products())
     ):

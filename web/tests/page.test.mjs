@@ -125,7 +125,7 @@ test('the table of embeddings is the one that --format csv writes', async () => 
   await closeAll();
 });
 
-// docs/browser.md, "In one minute", step by step.
+// docs/how-to/browser.md, "In one minute", step by step.
 test('the tutorial: a second call like the first is found', async () => {
   await page.click('text=Try an example');
   await settled(page, 1);
