@@ -24,7 +24,7 @@ from edgel3_onnx.corpora.inputs import NO_RECORDINGS, LeftOut, find, listed
 from edgel3_onnx.corpora.ray_engine import Cluster
 from edgel3_onnx.corpora.records import Summary
 from edgel3_onnx.corpora.running import Running, embed_inputs
-from edgel3_onnx.corpora.selection import Selection, select
+from edgel3_onnx.corpora.selection import select
 from edgel3_onnx.corpora.worker import Work
 from edgel3_onnx.cpu import available_cpus
 from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error, WeightsUnavailableError
@@ -200,12 +200,10 @@ def run(
     show_windows, total = alone and not quiet, None
     if format == "parquet":
         left_out = LeftOut()
-        found = find(listing, left_out, recursive=recursive, headerless=reading.raw is not None)
+        listed_files = find(listing, left_out, recursive=recursive, headerless=reading.raw is not None)
+        found, selection, notes = select(listed_files, offset, duration, edges, regions)
         place = os.fspath(output_dir or "")
         place = absolute(place) if engine == "ray" else place
-        selection, notes = Selection(), []
-        if has_inputs:
-            found, selection, notes = select(found, offset, duration, edges, regions)
         corpus = Work(place, model_options, embedding_options, reading, selection)
         running = Running(
             jobs,

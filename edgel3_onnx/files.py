@@ -175,14 +175,13 @@ def _finish(
 ) -> None:
     """Settle what became of a file, of which ``rows`` are the last."""
     if gathering.is_plain and gathering.windows:  # the others were handed over
-        embeddings, missing = gathering.next(rows), []
+        embeddings = gathering.next(rows)
     else:
         gathering.add(rows)
         embeddings, missing = gathering.result()
-    job.outside = list(gathering.plan.outside)
-    job.parts = gathering.plan.done
-    for group in missing:
-        job.outside.append(f"nothing is left of the recording from {group.start:g} s on")
+        job.outside = list(gathering.plan.outside)
+        job.parts = gathering.plan.done
+        job.outside += [f"nothing is left of the recording from {group.start:g} s on" for group in missing]
     if len(embeddings.embedding) == 0 and job.outside:
         job.error = job.problem
         return

@@ -26,7 +26,7 @@ _SHOWN = 60  # characters of a cell that a message quotes
 class Region:
     """A stretch of a recording, and what is heard there.
 
-    Attributes
+    Parameters
     ----------
     path : str or None
         The recording, as the file has it. None: the file does not say, as that of Audacity, which belongs to one
@@ -34,12 +34,19 @@ class Region:
     start, end : float
         Seconds since the start of the recording, ``0 <= start <= end``.
     label : str or None
+        What is heard. None: nobody said.
     low_freq, high_freq : float or None
         Hz, where the label has a frequency range.
     extra : mapping of str to str
         Cells of columns that mean nothing here, by the column's name: they are written again.
     line : int
         Where it was read from, counted from 1; 0: nowhere. Regions that differ in this alone are equal.
+
+    Examples
+    --------
+    >>> from edgel3_onnx.labels import Region
+    >>> Region("a.wav", 1.5, 2.25, "wren").label
+    'wren'
     """
 
     path: str | None
@@ -53,14 +60,14 @@ class Region:
 
 
 def read_regions(path: str | os.PathLike[str]) -> list[Region]:
-    """Read a label track of Audacity, a selection table of Raven, or a CSV. Which it is, its first line says.
+    r"""Read a label track of Audacity, a selection table of Raven, or a CSV. Which it is, its first line says.
 
     Parameters
     ----------
     path : path
         Text in UTF-8, or in UTF-16 with a byte order mark.
 
-        Audacity: ``start``, ``end`` and ``label`` between tabs, without a header; the lines that begin with ``\\``
+        Audacity: ``start``, ``end`` and ``label`` between tabs, without a header; the lines that begin with ``\``
         are the frequency ranges of those above.
 
         Raven: columns ``Begin Time (s)``, ``End Time (s)`` and others between tabs. The label is the column
@@ -81,6 +88,13 @@ def read_regions(path: str | os.PathLike[str]) -> list[Region]:
     EdgeL3Error
         With file and line, if it cannot be read, is none of these, or a row has too few or too many cells, no
         numbers where seconds must be, or times that are negative or reversed.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("labels.txt").write_text("0.5\t1.75\twren\n")
+    >>> [(region.start, region.end, region.label) for region in read_regions("labels.txt")]
+    [(0.5, 1.75, 'wren')]
     """
     path = os.fspath(path)
     text = _read_text(path)
@@ -101,7 +115,14 @@ def read_regions(path: str | os.PathLike[str]) -> list[Region]:
 
 
 def write_audacity(path: str | os.PathLike[str], regions: Iterable[Region]) -> None:
-    """Write a label track of Audacity, with frequency ranges where regions have them. It cannot hold ``extra``.
+    r"""Write a label track of Audacity, with frequency ranges where regions have them. It cannot hold ``extra``.
+
+    Parameters
+    ----------
+    path : path
+        Of the file to write.
+    regions : iterable of Region
+        In the order that they are to have.
 
     Raises
     ------
@@ -109,6 +130,13 @@ def write_audacity(path: str | os.PathLike[str], regions: Iterable[Region]) -> N
         If the regions are of more than one recording, or a label has a tab or a line end.
     EdgeL3Error
         If the file cannot be written. What was there before is still there, then.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> write_audacity("labels.txt", [Region(None, 0.5, 1.75, "wren")])
+    >>> Path("labels.txt").read_text()
+    '0.5\t1.75\twren\n'
     """
     lines = []
     recordings: set[str | None] = set()
@@ -125,7 +153,14 @@ def write_audacity(path: str | os.PathLike[str], regions: Iterable[Region]) -> N
 
 
 def write_raven(path: str | os.PathLike[str], regions: Iterable[Region]) -> None:
-    """Write a selection table of Raven. Its columns are those of Raven, ``extra`` and the label.
+    r"""Write a selection table of Raven. Its columns are those of Raven, ``extra`` and the label.
+
+    Parameters
+    ----------
+    path : path
+        Of the file to write.
+    regions : iterable of Region
+        In the order that they are to have.
 
     Raises
     ------
@@ -133,6 +168,13 @@ def write_raven(path: str | os.PathLike[str], regions: Iterable[Region]) -> None
         If a cell has a tab or a line end.
     EdgeL3Error
         If the file cannot be written. What was there before is still there, then.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> write_raven("table.txt", [Region(None, 0.5, 1.75, "wren")])
+    >>> Path("table.txt").read_text().count("\n")
+    2
     """
     rows = list(_checked(regions))
     extra = _extra_columns(rows)
@@ -169,10 +211,25 @@ def write_csv(path: str | os.PathLike[str], regions: Iterable[Region]) -> None:
 
     ``path`` is left out where no region has one. Frequencies are ``low_freq`` and ``high_freq``, where there are any.
 
+    Parameters
+    ----------
+    path : path
+        Of the file to write.
+    regions : iterable of Region
+        In the order that they are to have.
+
     Raises
     ------
     EdgeL3Error
         If the file cannot be written. What was there before is still there, then.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> write_csv("regions.csv", [Region(None, 0.5, 1.75, "wren")])
+    >>> print(Path("regions.csv").read_text(), end="")
+    start,end,label
+    0.5,1.75,wren
     """
     rows = list(_checked(regions))
     names = [name for name in _CSV if name != "path" or any(row.path is not None for row in rows)]

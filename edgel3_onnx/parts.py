@@ -227,8 +227,8 @@ def _in_context(
             number += 1
         base = runs[number][0]
         region = regions[k]
-        until = min(region.end, frames / rate)
-        groups[k] = Group(number, first - base, stop - base, region.start, until, region.label)
+        seconds = min(region.end, frames / rate)
+        groups[k] = Group(number, first - base, stop - base, region.start, seconds, region.label)
     return stretches, [groups[k] for k in range(len(regions))]
 
 

@@ -20,7 +20,7 @@ class Embedder:
         Of paths (str), or of arrays of samples (N,) or (N, C).
     rate : float, str or None
         Of arrays: their sample rate in Hz, or the column that has it. None: ``column`` has paths.
-    options : dict
+    **options : dict
         Those of :func:`edgel3_onnx.load_embedding_model` and :func:`edgel3_onnx.get_embedding`: ``model_type``,
         ``emb_dim``, ``hop_size``, ``num_threads`` and so on.
 

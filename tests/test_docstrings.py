@@ -13,7 +13,9 @@ import edgel3_onnx
 
 validation = pytest.importorskip("numpydoc.validate")
 
-ADAPTERS = {
+MODULES = {
+    "labels": ["Region", "read_regions", "write_audacity", "write_csv", "write_raven"],
+    "ray": ["Embedder"],
     "sklearn": ["EdgeL3Transformer"],
     "hear": ["load_model", "get_timestamp_embeddings", "get_scene_embeddings", "HearModel"],
     "mteb": ["EdgeL3Encoder"],
@@ -24,7 +26,7 @@ LEFT_OUT = {"SA01", "ES01"}  # "see also", and a longer explanation, where there
 
 def names() -> list[str]:
     found = [f"edgel3_onnx.{name}" for name in edgel3_onnx.__all__ if name != "__version__"]
-    for module, members in ADAPTERS.items():
+    for module, members in MODULES.items():
         try:
             importlib.import_module(f"edgel3_onnx.{module}")
         except ImportError:  # its package is not installed: .ci/run adapters has it

@@ -13,7 +13,7 @@ from edgel3_onnx.corpora.plan import CHUNK_BYTES, CHUNK_FILES
 from edgel3_onnx.corpora.ray_engine import Cluster
 from edgel3_onnx.corpora.records import Record, Summary, Tally
 from edgel3_onnx.corpora.running import Running, embed_inputs
-from edgel3_onnx.corpora.selection import Selection, select
+from edgel3_onnx.corpora.selection import select
 from edgel3_onnx.corpora.worker import Work
 from edgel3_onnx.cpu import available_cpus
 from edgel3_onnx.exceptions import EdgeL3ArgumentError
@@ -62,7 +62,7 @@ def embed_corpus(
         As of :func:`edgel3_onnx.load_embedding_model`, by default the default one. Each worker loads its own.
     options : EmbeddingOptions, mapping or None
         ``center``, ``hop_size`` and so on, as of :func:`edgel3_onnx.get_embedding`.
-    offset, duration, edges, regions
+    offset, duration, edges, regions : float, float or None, str, path or list of Region
         Which parts of the recordings, as of :func:`edgel3_onnx.process_file`; those without regions are left out.
     strict : bool
         Make it an error if something of a recording is lost, or its length had to be guessed.
@@ -108,6 +108,12 @@ def embed_corpus(
     EdgeL3Error
         If the model cannot be loaded, the plan cannot be saved, or there is a dataset that is damaged, made otherwise,
         of another program, or neither to be continued nor to be replaced.
+
+    Examples
+    --------
+    >>> summary = edgel3_onnx.embed_corpus("examples", "embeddings", model=model)
+    >>> summary.done, summary.failed
+    (1, 0)
     """
     started = time.monotonic()
     check_choice("existing", existing, ("error", "skip", "replace"))
@@ -124,11 +130,9 @@ def embed_corpus(
             cpus_per_worker = max(available_cpus() // count, 1)
     if cpus_per_worker is not None:
         settings = replace(settings, num_threads=check_count("cpus_per_worker", cpus_per_worker))
-    found, selection = None, Selection()
-    if inputs is not None:
-        items = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
-        found = find(items, LeftOut(), recursive=check_flag("recursive", recursive))
-        found, selection, _ = select(found, offset, duration, edges, regions)
+    items = [inputs] if isinstance(inputs, str | os.PathLike) else inputs or []
+    listing = find(items, LeftOut(), recursive=check_flag("recursive", recursive))
+    found, selection, _ = select(listing, offset, duration, edges, regions)
     corpus = Work(
         absolute(os.fspath(output)),
         settings,
@@ -147,7 +151,7 @@ def embed_corpus(
         shard=shard,
     )
     tally = Tally()
-    with closing(embed_inputs(found, corpus, running)) as records:
+    with closing(embed_inputs(None if inputs is None else found, corpus, running)) as records:
         for each in records:
             tally.add(each)
             on_record(each)
