@@ -11,6 +11,7 @@ import pytest
 import odd_recordings as odd
 from edgel3_onnx import cli, get_embedding
 from edgel3_onnx.command import corpus
+from edgel3_onnx.corpora.inputs import LeftOut, find
 from edgel3_onnx.outputs.inspect import read_metadata
 from edgel3_onnx.recordings import decode
 
@@ -95,10 +96,10 @@ class TestDirectory:
         for name in ("R1.WAV", "._R1.WAV", ".Trashes/R0.WAV", "sub/x.mp2", "sub/x.bwf", "x.amb", "x.mpga"):
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).write_bytes(wav(1))
-        plan = corpus.plan_run([tmp_path], "out", format="parquet", recursive=True)
-        found = sorted(os.path.relpath(task.path, tmp_path) for task in plan.tasks)
+        left_out = LeftOut()
+        found = sorted(os.path.relpath(item.path, tmp_path) for item in find([tmp_path], left_out, recursive=True))
         assert found == ["R1.WAV", os.path.join("sub", "x.bwf"), os.path.join("sub", "x.mp2"), "x.amb", "x.mpga"]
-        assert plan.notes == []
+        assert list(left_out.notes()) == []
 
     def test_unknown_suffixes_are_counted(self, tmp_path):
         for name in ("a.wav", "b.wac", "c.txt", "a.npz", "d.raw"):

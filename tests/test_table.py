@@ -210,7 +210,7 @@ def test_the_examples_of_the_documents(folder, tmp_path, command, monkeypatch):
     clock = ["--time-pattern", "%Y%m%d_%H%M%S", "--time-zone", "UTC"]
     assert command(folder, "--format", "csv", "-o", tmp_path / "embeddings", *clock).returncode == 0
     monkeypatch.chdir(tmp_path)
-    text = (Path(__file__).parents[1] / "docs" / "tables.md").read_text()
+    text = (Path(__file__).parents[1] / "docs" / "how-to" / "tables.md").read_text()
     reading, labels = (block.partition("```")[0] for block in text.split("```python\n")[1:])
     names = {}
     exec(reading, names)
