@@ -402,7 +402,7 @@ print(len(found), max(float(np.abs(each - found[0]).max() / np.abs(found[0]).max
 @pytest.mark.parametrize("name", ["openvino", "webgpu"])
 def test_eight_threads_open_models_at_once_and_nothing_is_on_standard_error(name, graph):
     device_of(name, graph)
-    run = subprocess.run([sys.executable, "-c", RACE, graph, name], capture_output=True, text=True, timeout=100)
+    run = subprocess.run([sys.executable, "-P", "-c", RACE, graph, name], capture_output=True, text=True, timeout=100)
     assert (run.stdout, run.stderr) == ("8 True\n", "")
 
 
