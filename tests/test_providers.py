@@ -378,7 +378,9 @@ print(sum(each > 0.1 * sum(used) for each in used))
 def test_the_threads_that_were_asked_for_do_the_work(threads, openvino, graph):
     if threads > len(os.sched_getaffinity(0)):
         pytest.skip("needs two CPUs")
-    run = subprocess.run([sys.executable, "-c", BUSY, graph, str(threads)], capture_output=True, text=True, timeout=100)
+    run = subprocess.run(
+        [sys.executable, "-P", "-c", BUSY, graph, str(threads)], capture_output=True, text=True, timeout=100
+    )
     assert (run.stdout, run.stderr) == (f"{threads}\n", "")
 
 
