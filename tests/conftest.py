@@ -4,6 +4,7 @@ import dataclasses
 import gzip
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell has it for what a script starts with &
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # else the commands under test would ignore it too
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="needs POSIX: signals, permissions, limits or named pipes")
 
