@@ -185,6 +185,7 @@ def _finish(
     if len(embeddings.embedding) == 0 and job.outside:
         job.error = job.problem
         return
+    job.warnings += gathering.plan.shortened[:_SHOWN]
     job.embeddings = embeddings
     job.windows = gathering.windows if gathering.is_plain else len(embeddings.embedding)
     if (drift := drift_warning(gathering.windows, model, options)) is not None:

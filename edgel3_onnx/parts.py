@@ -14,6 +14,7 @@ from edgel3_onnx.models import EmbeddingModel
 from edgel3_onnx.options import EmbeddingOptions
 
 EDGES = ("context", "cut")
+_NOTICEABLE = 0.1  # seconds
 
 
 @dataclass(frozen=True)
@@ -126,12 +127,15 @@ class Plan:
         Those that lie in the recording, of which the groups are.
     outside : sequence of str
         What is wrong with the others.
+    shortened : sequence of str
+        Which regions end behind the recording, by more than a tenth of a second.
     """
 
     stretches: Sequence[Stretch] = (Stretch(0, None),)
     groups: Sequence[Group] = (Group(0, 0, None, 0.0, None),)
     done: Parts | None = None
     outside: Sequence[str] = ()
+    shortened: Sequence[str] = ()
 
     @property
     def spans(self) -> list[tuple[int, int | None]]:
@@ -168,7 +172,7 @@ def plan(
     if regions is None:
         end = seconds if parts.duration is None else parts.offset + parts.duration
         regions = (Region(None, parts.offset, end),)
-    good, outside = [], []
+    good, outside, shortened = [], [], []
     least = rate / model.sample_rate  # samples of which resampling leaves one
     for region in regions:
         begin, end = (round(min(time, seconds) * rate) for time in (region.start, region.end))
@@ -178,10 +182,12 @@ def plan(
             outside.append(f"{_what(region, parts)} is too short to be a recording of its own")
         else:
             good.append(region)
+            if parts.regions is not None and region.end > seconds + _NOTICEABLE:
+                shortened.append(f"{_what(region, parts)} ends behind the recording, which has {seconds:.3f} s")
     make = _cut if parts.edges == "cut" else _in_context
     stretches, groups = make(good, frames, rate, model, options)
     done = parts if parts.regions is None else Parts(regions=tuple(good), edges=parts.edges)
-    return Plan(stretches, groups, done, outside)
+    return Plan(stretches, groups, done, outside, shortened)
 
 
 def _what(region: Region, parts: Parts) -> str:

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgel3_onnx import cli, get_embedding, process_file
-from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error
+from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error, EdgeL3Warning
 from edgel3_onnx.frontend import Resampler, resample
 from edgel3_onnx.labels import Region, write_audacity, write_csv, write_raven
 from edgel3_onnx.outputs.inspect import read_metadata
@@ -133,6 +133,7 @@ def test_a_part_that_is_cut_is_a_file_of_its_own(rate, name, offset, duration, c
     np.testing.assert_array_equal(again, own)
 
 
+@pytest.mark.filterwarnings("ignore:.* ends behind the recording:edgel3_onnx.EdgeL3Warning")
 @given(data=st.data(), edges=st.sampled_from(["context", "cut"]), pool=st.sampled_from(["none", "mean"]))
 @FEW
 def test_regions_overlap_as_they_like(data, edges, pool, sea64, recordings, tmp_path):
@@ -201,6 +202,7 @@ def test_seeking_passes_over_what_lies_between(tmp_path, monkeypatch, sea64):
         assert 50 < seconds <= 60 if name == "ogg" else 6 < seconds < 16, (name, seconds)
 
 
+@pytest.mark.filterwarnings("ignore:.* ends behind the recording:edgel3_onnx.EdgeL3Warning")
 def test_a_region_outside_is_an_error_and_the_others_are_done(tmp_path, sea64, capsys):
     soundfile.write(tmp_path / "a.wav", signal(8000), 8000)
     regions = [Region("a.wav", 1, 2, "x"), Region("a.wav", 7, 8, "y"), Region("a.wav", 5.5, 9, "z")]
@@ -231,6 +233,17 @@ def test_a_region_outside_is_an_error_and_the_others_are_done(tmp_path, sea64, c
 def test_what_is_no_part(arguments, said, sea64):
     with pytest.raises(EdgeL3ArgumentError, match=re.escape(said)):
         get_embedding(signal(8000, 1), 8000, sea64, **arguments)
+
+
+def test_a_region_that_ends_behind_the_recording_is_said_to_be_shortened(tmp_path, sea64):
+    soundfile.write(tmp_path / "a.wav", signal(8000), 8000)
+    regions = [Region(None, 1.0, 2.0), Region(None, 5.0, SECONDS + 0.05), Region(None, 5.0, 9.0, "wren")]
+    with pytest.warns(EdgeL3Warning) as said:
+        process_file(tmp_path / "a.wav", model=sea64, regions=regions, verbose=False)
+    (warning,) = (str(each.message) for each in said)
+    assert warning.endswith("the region (wren) from 5 to 9 s ends behind the recording, which has 6.000 s")
+    found = load(tmp_path / "a.npz")
+    assert (found["label"] == "wren").sum() == 6  # centres from 5.0 to 5.5 s: the last window ends with the recording
 
 
 def test_a_part_outside_of_an_array(sea64):
