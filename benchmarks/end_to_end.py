@@ -72,6 +72,10 @@ def main():
             figures = ratio(lambda path=path: process_file(path, model=model, verbose=False), bare_session(model, path))
             report(f"60 s, {sr} Hz, {channels} channels: file to npz / bare session", figures, 1.15)
 
+        native = load_embedding_model("sea", 64, weights=weights, provider="native")
+        figures = ratio(*(lambda each=each: process_file(path, model=each, verbose=False) for each in (native, model)))
+        report("60 s, 44100 Hz, 2 channels: file to npz by the native engine / by ONNX Runtime", figures, 0.53)
+
         command = [sys.executable, "-P", "-m", "edgel3_onnx", "-q", "--model-type", "sea", "--emb-dim", "64"]
         command += ["--weights", str(model.info.path)]  # the graph itself: nothing is converted
         audio = golden.audio(8000, 500, 2)
