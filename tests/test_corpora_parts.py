@@ -5,7 +5,7 @@ import pytest
 import soundfile
 
 import edgel3_onnx
-from edgel3_onnx import EdgeL3Error, get_embedding
+from edgel3_onnx import EdgeL3ArgumentError, EdgeL3Error, get_embedding
 from edgel3_onnx.labels import Region, write_csv
 
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -93,6 +93,12 @@ def test_a_region_outside_fails_and_the_others_are_there(corpus, tmp_path, micro
     summary = edgel3_onnx.embed_corpus(corpus, tmp_path / "out", model=micro, regions=regions, on_record=records.append)
     assert (summary.done, summary.failed) == (0, 1) and "the other parts are done" in records[0].reason
     assert set(rows(tmp_path / "out", "a")["label"]) == {"in"}
+
+
+def test_regions_are_checked_as_elsewhere(corpus, tmp_path, micro):
+    for wrong in (Region("a.wav", 2.0, 1.0), Region("a.wav", -1.0, 1.0)):
+        with pytest.raises(EdgeL3ArgumentError, match="regions must have 0 <= start <= end"):
+            edgel3_onnx.embed_corpus(corpus, tmp_path / "out", model=micro, regions=[wrong])
 
 
 def test_channels_of_a_dataset(corpus, tmp_path, micro):

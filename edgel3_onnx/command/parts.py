@@ -5,10 +5,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from edgel3_onnx.command.corpus import Plan
-from edgel3_onnx.corpora.selection import left_out
+from edgel3_onnx.corpora.selection import left_out, selection_of
 from edgel3_onnx.labels import Region
-from edgel3_onnx.parts import Parts
-from edgel3_onnx.regions import regions_by_path
 
 
 def with_parts(
@@ -27,13 +25,12 @@ def with_parts(
     EdgeL3Error
         If a file of regions cannot be read.
     """
-    parts = Parts.of(offset, duration, edges, None if regions is None else ())
-    if regions is None:
-        return Plan([replace(task, parts=parts) for task in plan.tasks], plan.notes)
-    found = regions_by_path(regions, [task.path for task in plan.tasks if task.problem is None])
+    paths = [task.path for task in plan.tasks if task.problem is None]
+    selection = selection_of(paths, offset, duration, edges, regions)
     tasks = [
-        replace(task, parts=Parts.of(0.0, None, edges, found.get(task.path, ())))
+        task if task.problem is not None else replace(task, parts=selection.of(task.path))
         for task in plan.tasks
-        if task.path in found or task.problem is not None
+        if task.problem is not None or selection.has(task.path)
     ]
-    return Plan(tasks, [*plan.notes, *left_out(len(plan.tasks) - len(tasks))])
+    notes = left_out(len(plan.tasks) - len(tasks))
+    return Plan(tasks, [*plan.notes, *notes])

@@ -23,6 +23,10 @@ class Selection:
     def of(self, path: str) -> Parts | None:
         return self.same if self.own is None else self.own[path]
 
+    def has(self, path: str) -> bool:
+        """Whether anything of a recording is wanted."""
+        return self.own is None or path in self.own
+
     def record(self) -> dict[str, Any] | None:
         """What a plan says of it."""
         if self.own is None:
@@ -49,14 +53,28 @@ def select(
     EdgeL3Error
         If a file of regions cannot be read.
     """
-    parts = Parts.of(offset, duration, edges, None if regions is None else ())
     if regions is None:
-        return inputs, Selection(parts), []
+        return inputs, selection_of([], offset, duration, edges, None), []
     found = list(inputs)
-    own = regions_by_path(regions, [item.path for item in found if item.problem is None])
-    kept = [item for item in found if item.path in own or item.problem is not None]
-    selection = Selection(own={path: Parts(0.0, None, these, edges) for path, these in own.items()})
+    paths = [item.path for item in found if item.problem is None]
+    selection = selection_of(paths, offset, duration, edges, regions)
+    kept = [item for item in found if item.problem is not None or selection.has(item.path)]
     return kept, selection, left_out(len(found) - len(kept))
+
+
+def selection_of(
+    paths: Sequence[str],
+    offset: float,
+    duration: float | None,
+    edges: str,
+    regions: str | os.PathLike[str] | Sequence[Region] | None,
+) -> Selection:
+    """The parts of the recordings ``paths`` that arguments say, checked; which recordings matters with ``regions``."""
+    same = Parts.of(offset, duration, edges, None if regions is None else ())
+    if regions is None:
+        return Selection(same)
+    own = {path: Parts.of(0.0, None, edges, these) for path, these in regions_by_path(regions, paths).items()}
+    return Selection(own={path: parts for path, parts in own.items() if parts is not None})
 
 
 def left_out(count: int) -> list[str]:

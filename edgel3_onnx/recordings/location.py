@@ -10,6 +10,7 @@ import re
 import tarfile
 import threading
 import time
+from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -156,8 +157,9 @@ class _Positioned(io.RawIOBase):
         self._at += len(data)
         return len(data)
 
+    @abstractmethod
     def _read(self, offset: int, length: int) -> bytes:
-        raise NotImplementedError
+        """At most ``length`` bytes from ``offset`` on."""
 
 
 class _Slice(_Positioned):
