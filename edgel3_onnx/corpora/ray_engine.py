@@ -15,6 +15,7 @@ from edgel3_onnx.corpora.plan import Chunk, PlanFile
 from edgel3_onnx.corpora.records import Record
 from edgel3_onnx.corpora.worker import Result, Work, Worker
 from edgel3_onnx.exceptions import EdgeL3Error
+from edgel3_onnx.recordings import location
 
 
 @dataclass(frozen=True)
@@ -97,10 +98,12 @@ class _Actor:
     """A worker in a process of Ray's."""
 
     def __init__(self, work: Work) -> None:
-        self._place = open_place(work.dataset)
         self._held: tuple[str, int, list[Chunk]] = ("", 0, [])  # the group of a plan that was read last
         self._error = ""
+        self._reached = location.reached_by(work.filesystem)
         try:
+            self._reached.__enter__()  # until this process ends
+            self._place = open_place(work.dataset)
             self._worker = Worker(work, work.model.load())
         except EdgeL3Error as error:
             self._error = str(error)  # an exception here would have Ray try for ever

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from edgel3_onnx.corpora.attempts import attempt, killers
 from edgel3_onnx.corpora.parts import PartError, PartWriter, group_rows
@@ -48,6 +49,7 @@ class Work:
     embedding: EmbeddingOptions
     reading: ReadingOptions = field(default_factory=ReadingOptions)
     selection: Selection = field(default_factory=Selection)
+    filesystem: Any = None  # of URIs, one of pyarrow's or fsspec's; None: as the URIs say
     max_attempts: int = 2  # processes that may die over a chunk before each file of it is tried alone
 
     @property
@@ -55,10 +57,11 @@ class Work:
         return self.max_attempts + 2
 
     def work(self, units: Iterable[Chunk], say: Say) -> Iterator[Result]:
-        worker = Worker(self, self.model.load())
-        say("ready", None)
-        for chunk in units:
-            yield worker.run(chunk, lambda seconds: say("progress", seconds))
+        with location.reached_by(self.filesystem):
+            worker = Worker(self, self.model.load())
+            say("ready", None)
+            for chunk in units:
+                yield worker.run(chunk, lambda seconds: say("progress", seconds))
 
     def lost(self, unit: Chunk, how: str) -> Result:
         """The records of a chunk over which processes died, though none of its files alone is to blame."""
@@ -89,7 +92,7 @@ class Worker:
             excluded: dict[Entry, tuple[str, bool]] = {}
             if deaths >= work.max_attempts:
                 paths = {location.joined(chunk.folder, entry.path): entry for entry in chunk.entries}
-                found = killers(list(paths), work.model, work.embedding, work.reading)
+                found = killers(list(paths), work.model, work.embedding, work.reading, work.filesystem)
                 excluded = {paths[path]: (how, True) for path, how in found.items()}
             while True:
                 try:
