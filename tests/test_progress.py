@@ -70,6 +70,7 @@ def test_what_workers_say_adds_up(capsys):
     assert "worker 1: 0.50 h, a.wav" in text and "worker 2: 1.50 h, b\\n.wav" in text
     assert re.findall(r"2/4 \[.*, 2\.00 h of audio, 2 h/h\]", text)
     bars = ProgressBars(4, False)
+    bars.add(Record.of("old.wav", "skipped"))
     bars.progress(Progress("1", "a.wav", 1800.0))
     bars.close()
     assert capsys.readouterr().err == ""

@@ -43,7 +43,7 @@ class ProgressBars:
 
     def add(self, record: Record) -> None:
         """Take a file as done, failed or skipped. What is skipped does not count in the estimate of what is left."""
-        if record.status == "skipped":
+        if self._shown and record.status == "skipped":
             self._bar.initial += 1
         self._bar.update()
 
