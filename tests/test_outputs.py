@@ -121,12 +121,26 @@ def archive_of(members, compression=zipfile.ZIP_STORED):
     return buffer.getvalue()
 
 
+def with_embedding(whole, content, compression=zipfile.ZIP_STORED):
+    """The archive with another embedding.npy."""
+    with zipfile.ZipFile(whole["npz"]) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    return archive_of({**members, "embedding.npy": content}, compression)
+
+
 def bomb(whole):
     """60 kB that are 60 MB."""
     header = npy(
         np.zeros((0, 64), np.float32), b"", header="{'descr': '<f4', 'fortran_order': False, 'shape': (234375, 64)}"
     )
-    return archive_of({"embedding.npy": header + bytes(60_000_000)}, zipfile.ZIP_DEFLATED)
+    return with_embedding(whole, header + bytes(60_000_000), zipfile.ZIP_DEFLATED)
+
+
+def encrypted(whole):
+    """An archive whose directory says that its first member needs a password."""
+    data = bytearray(whole["npz"].read_bytes())
+    data[data.index(b"PK\1\2") + 8] |= 1
+    return bytes(data)
 
 
 def overlapping(whole):
@@ -145,9 +159,8 @@ def overlapping(whole):
 
 def lying_sizes(whole):
     """A member whose directory entry says that it has 4 GB, of an array that says so too."""
-    data = archive_of(
-        {"embedding.npy": npy(header="{'descr': '<f4', 'fortran_order': False, 'shape': (16777215, 64)}")}
-    )
+    header = "{'descr': '<f4', 'fortran_order': False, 'shape': (16777215, 64)}"
+    data = with_embedding(whole, npy(header=header))
     at = data.index(b"PK\1\2") + 20
     return data[:at] + struct.pack("<II", 2**32 - 2, 2**32 - 2) + data[at + 8 :]
 
@@ -195,7 +208,7 @@ DAMAGE = {
     "text": lambda whole: b"No embedding.\n" * 20,
     "pickle": lambda whole: pickle.dumps(Evil()),
     "pickled npy": lambda whole: npy(np.zeros(1), pickle.dumps(Evil()), header=OBJECTS),
-    "pickled member": lambda whole: archive_of({"embedding.npy": npy(trailer=pickle.dumps(Evil()), header=OBJECTS)}),
+    "pickled member": lambda whole: with_embedding(whole, npy(trailer=pickle.dumps(Evil()), header=OBJECTS)),
     "foreign npy": lambda whole: npy(trailer=b""),
     "npy of numbers that are no object": lambda whole: npy(trailer=b"[1, 2]\n"),
     "npy without a newline": lambda whole: npy(trailer=b'{"windows": 2}'),
@@ -230,9 +243,9 @@ DAMAGE = {
     "npz with metadata that is no object": lambda whole: npz(whole, metadata=np.array("5")),
     "npz with long metadata": lambda whole: npz(whole, metadata=np.array(" " * (2**24 + 1))),
     "compressed npz": bomb,
+    "encrypted npz": encrypted,
     "npz with a member two thousand times": overlapping,
     "npz that lies about sizes": lying_sizes,
-    "npz whose arrays go on": lambda whole: archive_of({"embedding.npy": npy(trailer=b"more")}),
     "npz whose embedding goes on": lambda whole: with_more(whole["npz"].read_bytes()),
     "no zip at its end": lambda whole: b"PK\5\6" + bytes(18),
     "parquet of another program": foreign_parquet,
