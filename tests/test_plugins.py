@@ -6,6 +6,7 @@ Real ones are tested where they are installed, in test_providers.py. Here ONNX R
 
 import json
 import re
+import sys
 from importlib import metadata
 from types import SimpleNamespace
 
@@ -110,6 +111,8 @@ def install(tmp_path, monkeypatch):
 
     def install(name, number=0, *, distribution=True):
         plugin = PROVIDERS[name].plugins[number]
+        monkeypatch.setitem(sys.modules, plugin.module, None)
+        del sys.modules[plugin.module]  # and again after the test
         ep_name = PROVIDERS[name].onnxruntime_name
         (tmp_path / f"{plugin.module}.py").write_text(
             f"def get_ep_name(): return {ep_name!r}\ndef get_library_path(): return '/{name}.so'\n"
