@@ -128,6 +128,16 @@ def test_the_lost_end_of_compressed_samples(path, format, subtype, part):
     np.testing.assert_allclose(findings.announced_seconds, len(audio) / SR + findings.lost_seconds, atol=0.15)
 
 
+@pytest.mark.parametrize("bits", [*range(1, 33)])
+def test_aiff_samples_of_any_size_lie_in_whole_bytes(path, bits):
+    subtype = ("PCM_S8", "PCM_16", "PCM_24", "PCM_32")[-(-bits // 8) - 1]
+    data = odd.encoded(odd.signal(SR, SAMPLES / SR), SR, "AIFF", subtype)
+    expected, _ = read_bytes(path, data)
+    audio, findings = read_bytes(path, patched(data, (b"COMM", 14, ">H", 0), bits))
+    np.testing.assert_array_equal(audio, expected)
+    assert findings.complete and findings.announced_seconds == pytest.approx(SAMPLES / SR, abs=1.1 / SR)
+
+
 FLAC_BLOCK = 4096  # samples of a frame, as libsndfile has libFLAC make them
 
 
@@ -160,6 +170,13 @@ def test_the_hole_of_a_damaged_frame_is_that_frame(flac, path, number):
     expected[number * FLAC_BLOCK : (number + 1) * FLAC_BLOCK] = 0
     assert findings.holes == ((number * FLAC_BLOCK / SR, FLAC_BLOCK / SR),)
     np.testing.assert_array_equal(found, expected)
+
+
+def test_a_flac_that_ends_with_its_header_has_lost_all(flac, path):
+    data, audio, offsets = flac
+    found, findings = read_bytes(path, data[: offsets[0]])
+    assert len(found) == 0 and not findings.complete
+    assert findings.lost_seconds == findings.announced_seconds == len(audio) / SR
 
 
 @pytest.mark.parametrize("behind", [b"", odd.id3v1(), bytes(1000)], ids=["", "tag", "zeros"])
