@@ -235,3 +235,41 @@ def test_the_hole_of_a_missing_page_is_where_the_page_was(ogg, path):
         np.testing.assert_array_equal(audio[:begin], expected[:begin])
         np.testing.assert_array_equal(audio[begin:end], 0)
         np.testing.assert_allclose(audio[end:], expected[end:], rtol=0, atol=tolerance)
+
+
+def ogg_page(page, **changes):
+    """The page with other bytes at the offsets of RFC 3533, section 6, and the checksum that belongs to it."""
+    changed = bytearray(page)
+    for name, value in changes.items():
+        at, size = {"magic": (0, 4), "flags": (5, 1), "position": (6, 8), "number": (18, 4)}[name]
+        changed[at : at + size] = value if name == "magic" else value.to_bytes(size, "little", signed=value < 0)
+    changed[22:26] = bytes(4)
+    register = 0
+    for byte in changed:
+        register ^= byte << 24
+        for _ in range(8):
+            register = (register << 1 ^ 0x04C11DB7 * (register >> 31)) & 0xFFFFFFFF
+    changed[22:26] = register.to_bytes(4, "little")
+    return bytes(changed)
+
+
+def test_ogg_pages_on_which_nothing_ends_say_no_time(ogg, path):
+    pages, ends, _, _ = ogg
+    assert ogg_page(pages[5]) == pages[5]
+    nothing = ogg_page(pages[8][:26] + b"\0", position=-1, number=8, flags=0)
+    audio, findings = read_bytes(path, b"".join(pages[:8]) + nothing)
+    assert len(audio) == round(ends[7] * SR) and findings.complete
+
+
+@pytest.mark.parametrize("changes", [{"magic": b"OggX"}, {"flags": 8}, {"flags": 255}])
+def test_what_is_no_ogg_page_says_no_time(ogg, path, changes):
+    """At the end, where what is lost is told by a damaged page, and here can only be guessed by how much lies there."""
+    pages, ends, _, _ = ogg
+    behind = ogg_page(pages[8], position=1 << 40, **changes)
+    audio, findings = read_bytes(path, b"".join(pages[:8]) + behind)
+    assert len(audio) == round(ends[7] * SR) and not findings.complete
+    np.testing.assert_allclose(findings.lost_seconds, ends[8] - ends[7], rtol=0.7)
+    damaged = bytearray(ogg_page(pages[8], position=int.from_bytes(pages[8][6:14], "little") * 2))
+    damaged[100] ^= 1
+    _, findings = read_bytes(path, b"".join(pages[:8]) + damaged)
+    np.testing.assert_allclose(findings.lost_seconds, 2 * ends[8] - ends[7], rtol=0.01, atol=0.1)
