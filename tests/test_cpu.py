@@ -39,6 +39,11 @@ def groups(tmp_path, monkeypatch):
         ),
         ("4:cpu:/\n", {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 8),
         ("0::/a\n", {"a/cpu.max": "nonsense\n"}, 8),
+        ("0::/a\n", {"a/cpu.max": "0 100000\n"}, 8),
+        ("0::/a\n", {"a/cpu.max": "1 100000\n"}, 1),
+        ("0::/a\n", {"a/cpu.max": "100001 100000\n"}, 2),
+        ("0::/a:b\n", {"a:b/cpu.max": "200000 100000\n"}, 2),
+        ("5:memory:/a\n4:cpuset:/a\n0::/a\n", {"a/cpu.max": "200000 100000\n"}, 2),
     ],
 )
 def test_a_quota_of_cpu_time_counts_as_so_many_cpus(groups, own, files, expected):

@@ -127,6 +127,8 @@ def test_mp3_files_one_behind_the_other(count):
     assert audio.findings().warnings == ()
     found, audio = fed(one * count, [len(one) + 5])
     seconds = len(found) / audio.sample_rate
-    assert audio.findings().warnings == (f"{count} recordings joined in one file are embedded as one ({seconds:.2f} s)",)
+    assert audio.findings().warnings == (
+        f"{count} recordings joined in one file are embedded as one ({seconds:.2f} s)",
+    )
     np.testing.assert_array_equal(found[: len(alone) - 1152], alone[:-1152])
     assert abs(len(found) - count * len(alone)) <= 2 * count * 1152
