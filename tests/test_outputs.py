@@ -9,6 +9,7 @@ import shutil
 import struct
 import sys
 import tracemalloc
+import types
 import zipfile
 import zlib
 
@@ -20,10 +21,12 @@ from hypothesis import strategies as st
 
 import golden
 from conftest import posix_only
-from edgel3_onnx import EdgeL3Error, cli
+from edgel3_onnx import EdgeL3Error, cli, load_embedding_model
 from edgel3_onnx.embedding import Embeddings
+from edgel3_onnx.options import EmbeddingOptions
 from edgel3_onnx.outputs.arrays import is_current, reading, write_npz
 from edgel3_onnx.outputs.inspect import read_metadata
+from edgel3_onnx.outputs.record import manner
 
 FORMATS = ["npz", "npy", "parquet"]
 MEMORY = 40e6  # bytes that refusing a file may take
@@ -427,3 +430,10 @@ def test_a_record_that_does_not_say_so_is_of_a_whole_recording(tmp_path):
     for said, current in (({}, True), ({"complete": True}, True), ({"complete": False}, False)):
         write_npz(tmp_path / "a.npz", embeddings, {"model": "x", **said})
         assert is_current(str(tmp_path / "a.npz"), {"model": "x"}) is current
+
+
+@pytest.mark.parametrize(("module", "version"), [(types.SimpleNamespace(__version__="9.8"), "9.8"), (None, None)])
+def test_the_version_of_onnxruntime_is_recorded_where_it_is_in_use(monkeypatch, module, version):
+    model = load_embedding_model("micro", provider="native")
+    monkeypatch.setitem(sys.modules, "onnxruntime", module)
+    assert manner(model, EmbeddingOptions())["onnxruntime"] == version

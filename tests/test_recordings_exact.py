@@ -8,6 +8,7 @@ import pytest
 
 import odd_recordings as odd
 from edgel3_onnx.exceptions import EdgeL3Error
+from edgel3_onnx.recordings import decode
 
 SR = 8000
 SAMPLES = 4001
@@ -78,6 +79,20 @@ def test_every_byte_that_is_cut_off_is_counted(pcm, path):
             assert findings.complete == (lost == 1)
             np.testing.assert_allclose(findings.announced_seconds, SAMPLES / SR, rtol=0, atol=1e-6)
             np.testing.assert_allclose(findings.lost_seconds, lost / SR, rtol=0, atol=1.1 / SR)
+
+
+@pytest.mark.parametrize("format", ["WAV", "FLAC", "damaged"])
+def test_a_block_has_a_sample_at_least(path, format):
+    data = odd.encoded(odd.signal(SR, 0.05, 2), SR, "WAV" if format == "WAV" else "FLAC", "PCM_16")
+    if format == "damaged":
+        data = odd.encoded(np.zeros(9000), SR, "FLAC", "PCM_16")
+        at = data.index(b"\xff\xf8", 42)
+        data = data[: at + 5] + b"\0\1\2\3" + data[at + 9 :]
+    path.write_bytes(data)
+    expected, _, _ = odd.read(path)
+    with decode.open_recording(str(path)) as recording:
+        blocks = list(recording.blocks(1e-9))
+    assert {len(block) for block in blocks} == {1} and len(blocks) == len(expected)
 
 
 def test_a_header_that_says_too_little(pcm, path):
