@@ -93,6 +93,14 @@ def test_guesses_are_told(fed, content, samples, warning):
     assert findings.warnings == (warning,) and findings.complete and findings.lost_seconds == 0
 
 
+def test_a_guess_about_the_second_of_two(fed):
+    found, findings = fed(wav(fmt(), data()) + wav(fmt(), data(said=2000)))
+    np.testing.assert_array_equal(found[:, 0], np.resize(AUDIO, 8000))
+    joined = "2 recordings joined in one file are embedded as one (1.00 s)"
+    assert findings.warnings == (joined, "its header says 0.12 s; the 0.38 s behind are taken too")
+    assert findings.complete and findings.announced_seconds is None
+
+
 def test_of_no_samples_nothing_is_said(fed):
     found, findings = fed(wav(fmt(), chunk(b"data", b"")))
     assert len(found) == 0 and findings.complete and not findings.warnings
