@@ -156,8 +156,9 @@ def test_a_part_that_cannot_be_written_fails_what_is_in_it_and_no_more(folder, t
 def test_where_nothing_can_be_tried_no_model_is_needed(tmp_path, existing):
     """Here none can be had."""
     (tmp_path / "empty").mkdir()
-    summary = cli.run([tmp_path / "empty"], tmp_path / "out", model_type="sparse", existing=existing)
-    assert (summary.done, summary.skipped, summary.failed) == (0, 0, 1)
+    with pytest.raises(SystemExit) as caught:
+        cli.run([tmp_path / "empty"], tmp_path / "out", model_type="sparse", existing=existing)
+    assert caught.value.code == cli.EXIT_NO_RECORDINGS
     with pytest.raises(EdgeL3Error, match=r"Cannot get the weights of sparse-ft-95\.45"):
         cli.run([tmp_path / "empty", tmp_path / "a.wav"], tmp_path / "out", model_type="sparse", existing=existing)
 
