@@ -134,3 +134,5 @@ def test_durable_files_reach_the_disk_before_they_get_their_name(tmp_path, monke
     atomic.write_bytes(tmp_path / "x", b"data", durable=True)
     assert calls == ["fsync", "replace", "fsync"]
     assert (tmp_path / "x").read_bytes() == b"data"
+    atomic.write_bytes(tmp_path / "x", b"others")  # which need not wait for the disk
+    assert calls[3:] == ["replace"] and (tmp_path / "x").read_bytes() == b"others"
