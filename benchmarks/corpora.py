@@ -43,7 +43,7 @@ def plan(files: int) -> None:
     from edgel3_onnx.corpora.run import CorpusRun
     from edgel3_onnx.outputs.record import MANNER
 
-    common = {**dict.fromkeys((*MANNER, "raw")), "graph_sha256": "0" * 64}
+    common = {**dict.fromkeys((*MANNER, "raw", "part")), "graph_sha256": "0" * 64}
 
     def inputs():
         for k in range(files):
