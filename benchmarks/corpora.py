@@ -193,7 +193,8 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
 
 
-def memory(hours: float) -> None:
+def memory(hours: float) -> float:
+    """Megabytes that the peak of a worker grows by, from a recording of a minute to one of ``hours``."""
     with tempfile.TemporaryDirectory() as name:
         peaks = []
         for kind, seconds in (("a minute", 60), (f"{hours:g} hours", hours * 3600)):
@@ -203,6 +204,7 @@ def memory(hours: float) -> None:
             peaks.append(float(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
             print(f"peak of a worker, {kind}: {peaks[-1]:.0f} MB", flush=True)
         print(f"growth: {peaks[1] - peaks[0]:.0f} MB")
+        return peaks[1] - peaks[0]
 
 
 if __name__ == "__main__":
