@@ -20,6 +20,7 @@ from edgel3_onnx.models import EmbeddingModel, given_or_loaded
 from edgel3_onnx.options import EmbeddingOptions
 from edgel3_onnx.outputs import record
 from edgel3_onnx.outputs.arrays import is_current, write_npz
+from edgel3_onnx.outputs.group import OutputGroup
 from edgel3_onnx.outputs.record import Metadata
 from edgel3_onnx.parts import Parts, plan
 from edgel3_onnx.recordings.clock import Clock, ClockOptions, read_clock
@@ -390,22 +391,27 @@ def process_file(
             yield job
 
     failures = []
-    for job in embed_files(model, jobs(), options, reading, show_progress=show_progress):
-        metadata = started.popleft()
-        try:
-            if job.error is None and not record.has_source(metadata):
-                job.error = "its size and its time of change cannot be read"
-            if job.error is not None:
-                raise EdgeL3Error(f"{job.path}: {job.error}")
-            if job.embeddings is None:
-                continue
-            if job.outside:
-                failures.append(EdgeL3Error(f"{job.path}: {job.problem}; the other parts are done"))
-            for warning in job.warnings:
-                python_warnings.warn(f"{job.path}: {warning}", EdgeL3Warning, stacklevel=2)
-            write_npz(outputs[job.path], job.embeddings, {**metadata, **job.metadata()})
-        except EdgeL3Error as error:
-            failures.append(error)
+    with OutputGroup() as group:
+        for job in embed_files(model, jobs(), options, reading, show_progress=show_progress):
+            metadata = started.popleft()
+            try:
+                if job.error is None and not record.has_source(metadata):
+                    job.error = "its size and its time of change cannot be read"
+                if job.error is not None:
+                    raise EdgeL3Error(f"{job.path}: {job.error}")
+                if job.embeddings is None:
+                    continue
+                if job.outside:
+                    failures.append(EdgeL3Error(f"{job.path}: {job.problem}; the other parts are done"))
+                for warning in job.warnings:
+                    python_warnings.warn(f"{job.path}: {warning}", EdgeL3Warning, stacklevel=2)
+                with group.replacing(outputs[job.path]) as file:
+                    write_npz(file, job.embeddings, {**metadata, **job.metadata()})
+            except EdgeL3Error as error:
+                failures.append(error)
+            if group.is_due:
+                failures += group.commit().values()
+        failures += group.commit().values()
     if len(failures) == 1:
         raise failures[0]
     if failures:

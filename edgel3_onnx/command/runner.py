@@ -4,17 +4,21 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import BinaryIO
 
 from edgel3_onnx.atomic import remove_abandoned
+from edgel3_onnx.command import interrupt
 from edgel3_onnx.command.corpus import Plan, Task
 from edgel3_onnx.corpora.pool import Say, work_in_processes
 from edgel3_onnx.corpora.records import OnProgress, Progress, Record, no_progress
 from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.files import EmbeddedFile, OnRead, embed_files
+from edgel3_onnx.gathering import Embeddings
 from edgel3_onnx.models import EmbeddingModel, ModelOptions
 from edgel3_onnx.options import EmbeddingOptions
 from edgel3_onnx.outputs import record
 from edgel3_onnx.outputs.arrays import WRITERS, is_current
+from edgel3_onnx.outputs.group import OutputGroup
 from edgel3_onnx.outputs.record import Metadata
 from edgel3_onnx.recordings.decode import ReadingOptions
 
@@ -66,11 +70,10 @@ def run_tasks(
         return rehearse(plan.tasks, replace(options, skip_existing=False))  # needs no model
     if dry_run:
         return rehearse(plan.tasks, options)
-    for folder in {os.path.dirname(task.output) for task in plan.tasks if task.output is not None}:
-        remove_abandoned(folder)
+    _sweep(plan)
     if jobs > 1:
         options.model.graph()  # made here once, or refused before anything is started
-        return work_in_processes(plan.tasks, options, jobs, on_progress)
+        return _in_processes(plan, options, jobs, on_progress)
     return work(
         options.model.load(),
         plan.tasks,
@@ -78,6 +81,18 @@ def run_tasks(
         show_progress=show_progress,
         on_read=lambda file, seconds: on_progress(Progress("1", file.path, seconds)),
     )
+
+
+def _in_processes(plan: Plan, options: RunOptions, jobs: int, on_progress: OnProgress) -> Generator[Record, None, None]:
+    try:
+        yield from work_in_processes(plan.tasks, options, jobs, on_progress)
+    finally:
+        _sweep(plan)  # of what processes that died had written
+
+
+def _sweep(plan: Plan) -> None:
+    for folder in {os.path.dirname(task.output) for task in plan.tasks if task.output is not None}:
+        remove_abandoned(folder)
 
 
 def work(
@@ -116,29 +131,35 @@ def work(
             started.append((task, metadata))
             yield job
 
-    for job in embed_files(
-        model, jobs(), options.embedding, options.reading, show_progress=show_progress, on_read=on_read
-    ):
-        task, metadata = started.popleft()
-        on_embedded(task)
-        if job.error is None and not record.has_source(metadata):
-            job.error = "its size and its time of change cannot be read"
-        result = _record(task, "done", warnings=job.warnings)
-        if job.error is not None:
-            result.status, result.reason = "failed", job.error
-        elif job.embeddings is None:
-            result.status = "skipped"
-        else:
-            result.windows, result.seconds = job.windows, job.seconds
-            result.add(job.findings)
-            if job.outside:
-                result.status, result.reason = "failed", f"{job.problem}; the other parts are done"
-            assert task.output is not None
-            try:
-                write(task.output, job.embeddings, {**metadata, **job.metadata()})
-            except EdgeL3Error as error:
-                result.status, result.reason = "failed", str(error)
-        yield result
+    finished: deque[Record] = deque()  # some of whose outputs wait for the disk
+
+    def settled() -> Iterator[Record]:
+        with interrupt.held():
+            errors = group.commit()
+            for each in finished:
+                if (error := errors.get(each.output or "")) is not None:
+                    each.status, each.reason = "failed", str(error)
+        while finished:
+            yield finished.popleft()
+
+    with OutputGroup() as group:
+        try:
+            for job in embed_files(
+                model, jobs(), options.embedding, options.reading, show_progress=show_progress, on_read=on_read
+            ):
+                task, metadata = started.popleft()
+                on_embedded(task)
+                if job.error is None and not record.has_source(metadata):
+                    job.error = "its size and its time of change cannot be read"
+                finished.append(_save(task, job, metadata, group, write))
+                if group.is_due:
+                    yield from settled()
+            yield from settled()
+        except GeneratorExit:  # nobody takes records any more
+            raise
+        except BaseException:
+            yield from settled()
+            raise
 
 
 def rehearse(tasks: Iterable[Task], options: RunOptions) -> Generator[Record, None, None]:
@@ -149,6 +170,33 @@ def rehearse(tasks: Iterable[Task], options: RunOptions) -> Generator[Record, No
     for task in tasks:
         skip, error = _look_up(task, {**common, **record.source(task.path, task.parts)}, options)
         yield _record(task, "failed" if error is not None else "skipped" if skip else "planned", error)
+
+
+def _save(
+    task: Task,
+    job: EmbeddedFile,
+    metadata: Metadata,
+    group: OutputGroup,
+    write: Callable[[BinaryIO, Embeddings, Metadata], None],
+) -> Record:
+    """Write the output of a task, which waits in ``group`` for its name, and make its record."""
+    result = _record(task, "done", warnings=job.warnings)
+    if job.error is not None:
+        result.status, result.reason = "failed", job.error
+    elif job.embeddings is None:
+        result.status = "skipped"
+    else:
+        result.windows, result.seconds = job.windows, job.seconds
+        result.add(job.findings)
+        if job.outside:
+            result.status, result.reason = "failed", f"{job.problem}; the other parts are done"
+        assert task.output is not None
+        try:
+            with group.replacing(task.output) as file:
+                write(file, job.embeddings, {**metadata, **job.metadata()})
+        except EdgeL3Error as error:
+            result.status, result.reason = "failed", str(error)
+    return result
 
 
 def _record(task: Task, status: str, reason: str | None = None, warnings: list[str] | None = None) -> Record:
