@@ -4,7 +4,7 @@
  * a border of zeros, one pixel wide above and to the left, and below and to the right as wide as whole tiles need, so
  * that reading asks for no bounds; only pixels of the map are ever written.
  *
- * A tile of m x m outputs takes n x n inputs, n = m + 2. Each of its n * n `positions` is a matrix product of its own:
+ * A tile of outputs takes two more rows and columns of inputs. Each of those `positions` is a matrix product of its own:
  * transformed input [channel vector][tile][lane], weights [block of two filter vectors][channel][2][lane] (the last block
  * has one where their number is odd), sums [filter vector][tile][lane].
  */
@@ -12,6 +12,8 @@
 #define EDGEL3_WINOGRAD_H
 
 #include "engine.h"
+
+enum { MOST_OUTPUTS = 6 }; /* of a tile, in a row or a column */
 
 /* A map in the memory of a window: floats to the first pixel of its border, of a row, of a pixel. */
 typedef struct {
@@ -21,7 +23,7 @@ typedef struct {
 typedef struct {
     uint32_t rows, cols;           /* of the map that the convolution computes; an odd one is cut where pooling follows */
     uint32_t in_vectors, vectors;  /* of the channels */
-    uint32_t size;                 /* m: 4 or 2; of the first layer, what its blocks of outputs fit in */
+    uint32_t height, width;        /* of a tile of outputs: 2, 4 or 6; of the first layer, what its blocks fit in */
     uint32_t tile_rows, tile_cols; /* tiles of the map */
     uint32_t strip, strips;        /* tiles that are computed together; how many such strips there are */
     size_t in_position, position;  /* floats of a position's transformed input and sums */
