@@ -8,7 +8,7 @@
 #include "network.h"
 
 enum {
-    WEIGHT_TILES = 4,    /* tiles whose multiply-adds take as long as to bring the weights from memory */
+    WEIGHT_TILES = 3,    /* tiles whose multiply-adds take as long as to bring the weights from memory */
     FIRST_PAIRS = 4,     /* pairs of rows of the first convolution that are an item */
     FIRST_BLOCK = 4,     /* rows and columns that a block of the first convolution has at most */
     LINE = 16            /* floats of a cache line */
@@ -160,7 +160,7 @@ static map_place reserve(size_t *floats, uint32_t rows, uint32_t cols, size_t ch
 {
     const uint32_t tiled_rows = reader->tile_rows * reader->height, tiled_cols = reader->tile_cols * reader->width;
     const size_t height = (rows < tiled_rows ? tiled_rows : rows) + 2, width = (cols < tiled_cols ? tiled_cols : cols) + 2;
-    const map_place place = {*floats, width * channels, channels};
+    const map_place place = {*floats, width * channels, channels, 0};
     *floats += odd_lines(height * place.row);
     return place;
 }
@@ -176,10 +176,10 @@ static void to_image(const winograd_network *net, const float *image, float *map
 }
 
 /* The largest of the strips' maxima. */
-static void to_embedding(const winograd_layer *last, uint32_t outputs, uint32_t lanes, const float *maps, float *out)
+static void to_embedding(const winograd_layer *last, uint32_t outputs, const float *maps, float *out)
 {
     const float *maxima = maps + last->out.offset;
-    const size_t channels = (size_t)last->vectors * lanes;
+    const size_t channels = last->out.strip;
     for (uint32_t o = 0; o < outputs; o++) {
         float largest = maxima[o];
         for (uint32_t strip = 1; strip < last->strips; strip++)
@@ -205,7 +205,7 @@ static void compute(const network *net, uint32_t at, uint32_t item, uint32_t chu
         if (begin < end)
             net->level->strip(l, where->maps, item, begin, end < l->vectors ? end : l->vectors, where->scratch);
     } else {
-        to_embedding(l - 1, winograd->outputs, net->level->lanes, where->maps, where->out);
+        to_embedding(l - 1, winograd->outputs, where->maps, where->out);
     }
 }
 
@@ -248,7 +248,7 @@ static void set_geometry(network *net, const architecture *from)
         const uint32_t shrink = l->pool ? 2 : 1;
         const size_t channels = (size_t)l->vectors * lanes;
         if (l->last) {
-            l->out.offset = net->map_floats;
+            l->out = (map_place){net->map_floats, 0, 0, channels};
             net->map_floats += odd_lines(l->strips * channels);
         } else {
             l[1].in = l->out = reserve(&net->map_floats, l->rows / shrink, l->cols / shrink, channels, l + 1);

@@ -15,9 +15,10 @@
 
 enum { MOST_OUTPUTS = 6 }; /* of a tile, in a row or a column */
 
-/* A map in the memory of a window: floats to the first pixel of its border, of a row, of a pixel. */
+/* A map in the memory of a window: floats to the first pixel of its border, of a row, of a pixel. Of the last layer, the
+ * maxima of each strip: floats to the first, of a strip. */
 typedef struct {
-    size_t offset, row, pixel;
+    size_t offset, row, pixel, strip;
 } map_place;
 
 typedef struct {
@@ -29,7 +30,7 @@ typedef struct {
     size_t in_position, position;  /* floats of a position's transformed input and sums */
     int activation, pool, last;
     int has_skip;
-    map_place in, out, skip; /* of the last layer, out is [strip][channel]: the maxima of each strip */
+    map_place in, out, skip;
     float *weight;           /* [position][in channels * channels]; of the first layer [9][channels] */
     float *bias;             /* [channels], zero where they were filled up */
 } winograd_layer;

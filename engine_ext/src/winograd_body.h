@@ -29,54 +29,52 @@ INLINE V silu(V x)
 typedef struct {
     int mode, silu;
     V least;           /* 0 for ReLU, -INFINITY for none */
-    const float *skip; /* at the first pixel, or NULL */
-    float *out;        /* at the first pixel, or the maximum so far */
+    const float *skip; /* at the map's first pixel, or NULL */
+    float *out;        /* at the map's first pixel, or the maximum so far, where the strides are 0 */
     size_t skip_row, skip_pixel, out_row, out_pixel;
 } ending;
 
-/* The ending for channels [channel, channel + VL) of a block whose first pixel is (y, x). */
-INLINE ending ending_at(const winograd_layer *layer, float *maps, uint32_t channel, uint32_t y, uint32_t x)
+/* The ending for channels [channel, channel + VL), of a strip if they end in its maxima. */
+INLINE ending ending_of(const winograd_layer *layer, float *maps, uint32_t strip, uint32_t channel)
 {
-    const uint32_t shrink = layer->pool ? 2 : 1;
     const map_place *out = &layer->out, *skip = &layer->skip;
-    ending to = {.mode = layer->last ? MAXIMUM : layer->pool ? POOLED : PLANE,
-                 .silu = layer->activation == ENGINE_SILU,
-                 .least = SET1(layer->activation == ENGINE_RELU ? 0.0f : -INFINITY),
-                 .out_row = out->row,
-                 .out_pixel = out->pixel,
-                 .skip_row = skip->row,
-                 .skip_pixel = skip->pixel};
-    to.out = maps + out->offset + (y / shrink + 1) * out->row + (x / shrink + 1) * out->pixel + channel;
-    if (layer->has_skip)
-        to.skip = maps + skip->offset + (y + 1) * skip->row + (x + 1) * skip->pixel + channel;
-    return to;
+    return (ending){.mode = layer->last ? MAXIMUM : layer->pool ? POOLED : PLANE,
+                    .silu = layer->activation == ENGINE_SILU,
+                    .least = SET1(layer->activation == ENGINE_RELU ? 0.0f : -INFINITY),
+                    .skip = layer->has_skip ? maps + skip->offset + skip->row + skip->pixel + channel : NULL,
+                    .out = maps + out->offset + out->row + out->pixel + strip * out->strip + channel,
+                    .skip_row = skip->row,
+                    .skip_pixel = skip->pixel,
+                    .out_row = out->row,
+                    .out_pixel = out->pixel};
 }
 
-/* Finish a block of rows x cols outputs, of which `next` are in a row, whatever follows. */
-TARGET NOINLINE static void finish(float *block, int next, int rows, int cols, const ending *to)
+/* Finish a block of rows x cols outputs, of which `next` are in a row and the first is (y, x), whatever follows. */
+TARGET NOINLINE static void finish(float *block, int next, uint32_t y, uint32_t x, int rows, int cols, const ending *to)
 {
 #define AT(r, c) (block + ((r) * next + (c)) * VL)
-#define OUT(r, c) (to->out + (r) * to->out_row + (c) * to->out_pixel)
+    const float *skip = to->skip ? to->skip + y * to->skip_row + x * to->skip_pixel : NULL;
+    const uint32_t shrink = to->mode == POOLED ? 2 : 1;
+    float *out = to->out + y / shrink * to->out_row + x / shrink * to->out_pixel;
     for (int r = 0; r < rows; r++)
         for (int c = 0; c < cols; c++) {
             V value = LOAD(AT(r, c));
-            if (to->skip)
-                value = ADD(value, LOAD(to->skip + r * to->skip_row + c * to->skip_pixel));
+            if (skip)
+                value = ADD(value, LOAD(skip + r * to->skip_row + c * to->skip_pixel));
             value = to->silu ? silu(value) : MAX(value, to->least);
             if (to->mode == PLANE)
-                STORE(OUT(r, c), value);
+                STORE(out + r * to->out_row + c * to->out_pixel, value);
             else if (to->mode == MAXIMUM)
-                STORE(to->out, MAX(LOAD(to->out), value));
+                STORE(out, MAX(LOAD(out), value));
             else
                 STORE(AT(r, c), value);
         }
     if (to->mode == POOLED)
         for (int r = 0; r + 1 < rows; r += 2)
             for (int c = 0; c + 1 < cols; c += 2)
-                STORE(OUT(r / 2, c / 2), MAX(MAX(LOAD(AT(r, c)), LOAD(AT(r, c + 1))),
-                                             MAX(LOAD(AT(r + 1, c)), LOAD(AT(r + 1, c + 1)))));
+                STORE(out + r / 2 * to->out_row + c / 2 * to->out_pixel,
+                      MAX(MAX(LOAD(AT(r, c)), LOAD(AT(r, c + 1))), MAX(LOAD(AT(r + 1, c)), LOAD(AT(r + 1, c + 1)))));
 #undef AT
-#undef OUT
 }
 
 INLINE int inside(uint32_t size, uint32_t at, uint32_t block)
@@ -95,9 +93,11 @@ INLINE void first_of(const winograd_layer *layer, float *maps, uint32_t begin, u
         UNROLL
         for (int i = 0; i < 9; i++)
             weight[i] = LOAD(layer->weight + (i * layer->vectors + vector) * VL);
+        const ending to = ending_of(layer, maps, 0, vector * VL);
+        const uint32_t shrink = mode == POOLED ? 2 : 1;
         for (uint32_t y = 2 * begin; y < 2 * end && y < layer->rows; y += 2) {
-            ending to = ending_at(layer, maps, vector * VL, y, 0);
-            for (uint32_t x = 0; x < layer->cols; x += COLS) {
+            float *out = to.out + y / shrink * to.out_row;
+            for (uint32_t x = 0; x < layer->cols; x += COLS, out += COLS / shrink * to.out_pixel) {
                 const float *from = maps + layer->in.offset + y * layer->in.row + x;
                 V sum[2 * COLS];
                 UNROLL
@@ -121,19 +121,17 @@ INLINE void first_of(const winograd_layer *layer, float *maps, uint32_t begin, u
                     UNROLL
                     for (int i = 0; i < 2 * COLS; i++)
                         STORE(block + i * VL, sum[i]);
-                    finish(block, COLS, rows, cols, &to);
+                    finish(block, COLS, y, x, rows, cols, &to);
                 } else if (mode == POOLED) {
                     UNROLL
                     for (int c = 0; c < COLS; c += 2)
-                        STORE(to.out + c / 2 * to.out_pixel,
+                        STORE(out + c / 2 * to.out_pixel,
                               MAX(MAX(MAX(sum[c], sum[c + 1]), MAX(sum[COLS + c], sum[COLS + c + 1])), to.least));
                 } else {
                     UNROLL
                     for (int i = 0; i < 2 * COLS; i++)
-                        STORE(to.out + i / COLS * to.out_row + i % COLS * to.out_pixel, MAX(sum[i], to.least));
+                        STORE(out + i / COLS * to.out_row + i % COLS * to.out_pixel, MAX(sum[i], to.least));
                 }
-                to.out += (mode == POOLED ? COLS / 2 : COLS) * to.out_pixel;
-                to.skip = to.skip ? to.skip + COLS * to.skip_pixel : NULL;
             }
         }
     }
@@ -166,19 +164,20 @@ INLINE void input_line(const V *d, V *to, const int size)
         to[4] = FNMA(two, e, c);
         to[5] = FNMA(four, e, SUB(d[5], d[3]));
     } else {
-        const V two = SET1(2.0f), half = SET1(0.5f), four = SET1(4.0f), quarter = SET1(0.25f), five = SET1(5.0f);
-        const V some = SET1(4.25f), more = SET1(5.25f), less = SET1(1.25f);
+        const V two = SET1(2.0f), half = SET1(0.5f), quarter = SET1(0.25f), some = SET1(4.25f), more = SET1(5.25f);
+        const V between = SET1(3.75f);
+        const V s = SUB(d[4], d[2]), r = SUB(d[3], d[1]);
         const V a = FNMA(some, d[4], ADD(d[2], d[6])), b = FNMA(some, d[3], ADD(d[1], d[5]));
-        const V c = FMA(quarter, d[2], FNMA(less, d[4], d[6])), e = FMA(quarter, d[1], FNMA(less, d[3], d[5]));
-        const V f = FMA(four, d[2], FNMA(five, d[4], d[6])), g = FMA(four, d[1], FNMA(five, d[3], d[5]));
-        to[0] = FMA(more, SUB(d[4], d[2]), SUB(d[0], d[6]));
+        const V c = FNMA(quarter, s, SUB(d[6], d[4])), e = FNMA(quarter, r, SUB(d[5], d[3]));
+        const V f = FNMA(between, s, c), g = FNMA(between, r, e);
+        to[0] = FMA(more, s, SUB(d[0], d[6]));
         to[1] = ADD(a, b);
         to[2] = SUB(a, b);
         to[3] = FMA(two, e, c);
         to[4] = FNMA(two, e, c);
         to[5] = FMA(half, g, f);
         to[6] = FNMA(half, g, f);
-        to[7] = FMA(more, SUB(d[3], d[5]), SUB(d[7], d[1]));
+        to[7] = FNMA(more, SUB(d[5], d[3]), SUB(d[7], d[1]));
     }
 }
 
@@ -207,23 +206,41 @@ INLINE void output_line(const V *m, V *to, const int size)
     }
 }
 
-/* Transform `count` lines of tiles, rows or columns: from one value of a line to the next are so many floats, and from one
- * line to the next. */
-typedef void (*lines_function)(const float *from, size_t from_value, size_t from_line, float *to, size_t to_value,
-                               size_t to_line, uint32_t count);
-#define LINES(name, line, size, in, out)                                                                            \
-    TARGET NOINLINE static void name(const float *from, size_t from_value, size_t from_line, float *to,             \
-                                     size_t to_value, size_t to_line, uint32_t count)                               \
+/* Every third of up to eight places, `next` floats from one to the next: with all of them, compilers run out of registers. */
+#define THIRDS(pointer, name, first, next)                                  \
+    pointer name[] = {first, (first) + 3 * (next), (first) + 6 * (next)};   \
+    HIDE(name[1]);                                                          \
+    HIDE(name[2]);
+
+/* How lines of tiles lie: floats from one value of a line to the next, from a line to the next one of the same tile, from
+ * a tile to the next. */
+typedef struct {
+    size_t value, line, tile;
+} steps;
+
+/* Transform so many lines, rows or columns, of so many tiles: from where to where. */
+typedef void (*lines_function)(const float *from, const steps *in, float *to, const steps *out, uint32_t lines,
+                               uint32_t tiles);
+#define LINES(name, transform, size, given, made)                                                                   \
+    TARGET NOINLINE static void name(const float *from, const steps *in, float *to, const steps *out, uint32_t lines, \
+                                     uint32_t tiles)                                                                \
     {                                                                                                               \
-        V given[in], made[out];                                                                                     \
-        for (; count; count--, from += from_line, to += to_line) {                                                  \
-            UNROLL                                                                                                  \
-            for (int i = 0; i < (in); i++)                                                                          \
-                given[i] = LOAD(from + i * from_value);                                                             \
-            line(given, made, size);                                                                                \
-            UNROLL                                                                                                  \
-            for (int i = 0; i < (out); i++)                                                                         \
-                STORE(to + i * to_value, made[i]);                                                                  \
+        const size_t in_value = in->value, in_tile = in->tile, out_value = out->value, out_tile = out->tile;        \
+        for (uint32_t line = 0; line < lines; line++) {                                                             \
+            const float *get = from + line * in->line;                                                              \
+            float *put = to + line * out->line;                                                                     \
+            for (uint32_t left = tiles; left; left--, get += in_tile, put += out_tile) {                            \
+                V values[given], results[made];                                                                     \
+                THIRDS(const float *, from_, get, in_value)                                                         \
+                THIRDS(float *, to_, put, out_value)                                                                \
+                UNROLL                                                                                              \
+                for (int i = 0; i < (given); i++)                                                                   \
+                    values[i] = LOAD(from_[i / 3] + i % 3 * in_value);                                              \
+                transform(values, results, size);                                                                   \
+                UNROLL                                                                                              \
+                for (int i = 0; i < (made); i++)                                                                    \
+                    STORE(to_[i / 3] + i % 3 * out_value, results[i]);                                                         \
+            }                                                                                                       \
         }                                                                                                           \
     }
 LINES(input_2, input_line, 2, 4, 4)
@@ -247,20 +264,22 @@ INLINE void plain_rows(const float *from, uint32_t rows, float *out, const endin
                 line[i] = LOAD(from + i * VL);
             output_line(line, made[k], size);
         }
+        const size_t pixel = to->out_pixel;
+        THIRDS(float *, to_, out, pixel)
         UNROLL
         for (int c = 0; c < size; c += turn) {
             V value = made[0][c];
             if (mode == POOLED)
                 value = MAX(MAX(value, made[0][c + 1]), MAX(made[1][c], made[1][c + 1]));
-            STORE(out + c / turn * to->out_pixel, MAX(value, least));
+            STORE(to_[c / turn / 3] + c / turn % 3 * pixel, MAX(value, least));
         }
     }
 }
-typedef void (*rows_function)(const float *from, uint32_t rows, const ending *to);
-#define ROWS(name, size, mode)                                                           \
-    TARGET NOINLINE static void name(const float *from, uint32_t rows, const ending *to) \
-    {                                                                                    \
-        plain_rows(from, rows, to->out, to, size, mode);                                 \
+typedef void (*rows_function)(const float *from, uint32_t rows, float *out, const ending *to);
+#define ROWS(name, size, mode)                                                                       \
+    TARGET NOINLINE static void name(const float *from, uint32_t rows, float *out, const ending *to) \
+    {                                                                                                \
+        plain_rows(from, rows, out, to, size, mode);                                                 \
     }
 ROWS(plane_2, 2, PLANE)
 ROWS(plane_4, 4, PLANE)
@@ -272,53 +291,67 @@ static const rows_function ROWS_OF[2][4] = {{NULL, plane_2, plane_4, plane_6}, {
 static const lines_function INPUT_OF[] = {NULL, input_2, input_4, input_6}; /* by half the size */
 static const lines_function OUTPUT_OF[] = {NULL, output_2, output_4, output_6};
 
-/* Transform the inputs of tiles [first, first + tiles). Neighbours share pixels: the columns of a few tiles are transformed
- * together, then the rows of each. */
-INLINE void input_strip(const winograd_layer *layer, const float *maps, uint32_t first, uint32_t tiles, float *to)
+/* Tiles that follow one another in a row of tiles, at most RUN. */
+enum { RUN = 8 };
+INLINE uint32_t run_length(const winograd_layer *layer, uint32_t tile, uint32_t end)
 {
-    enum { RUN = 8, MOST_PIXELS = RUN * MOST_OUTPUTS + 2 };
+    const uint32_t row = layer->tile_cols - tile % layer->tile_cols, left = end - tile;
+    const uint32_t run = row < left ? row : left;
+    return run < RUN ? run : RUN;
+}
+
+/* Transform the inputs of tiles [first, end). Neighbours share pixels: the columns of a run are transformed together. */
+INLINE void input_strip(const winograd_layer *layer, const float *maps, uint32_t first, uint32_t end, float *to)
+{
+    enum { MOST_PIXELS = RUN * MOST_OUTPUTS + 2 };
     ALIGNED64 float columns[(MOST_OUTPUTS + 2) * MOST_PIXELS * VL];
     const lines_function down = INPUT_OF[layer->height / 2], across = INPUT_OF[layer->width / 2];
     const uint32_t rows = layer->height + 2, cols = layer->width + 2;
     const map_place *in = &layer->in;
+    const steps map = {in->row, 0, in->pixel}, to_columns = {MOST_PIXELS * VL, 0, VL};
+    const steps from_columns = {VL, MOST_PIXELS * VL, layer->width * VL};
+    const steps positions = {layer->in_position, cols * layer->in_position, VL};
     for (uint32_t vector = 0; vector < layer->in_vectors; vector++)
-        for (uint32_t tile = first, run; tile < first + tiles; tile += run) {
-            const uint32_t y = tile / layer->tile_cols * layer->height, col = tile % layer->tile_cols;
-            run = layer->tile_cols - col < RUN ? layer->tile_cols - col : RUN;
-            run = first + tiles - tile < run ? first + tiles - tile : run;
-            down(maps + in->offset + y * in->row + col * layer->width * in->pixel + vector * VL, in->row, in->pixel,
-                 columns, MOST_PIXELS * VL, VL, run * layer->width + 2);
-            for (uint32_t k = 0; k < run; k++, to += VL)
-                across(columns + k * layer->width * VL, VL, MOST_PIXELS * VL, to, layer->in_position,
-                       cols * layer->in_position, rows);
+        for (uint32_t tile = first, run; tile < end; tile += run, to += run * VL) {
+            const uint32_t y = tile / layer->tile_cols * layer->height, x = tile % layer->tile_cols * layer->width;
+            run = run_length(layer, tile, end);
+            down(maps + in->offset + y * in->row + x * in->pixel + vector * VL, &map, columns, &to_columns, 1,
+                 run * layer->width + 2);
+            across(columns, &from_columns, to, &positions, rows, run);
         }
 }
 
-/* Transform the sums of tiles [first, first + tiles) back, for vectors of channels [begin, end). */
+/* Transform the sums of tiles [first, end) back, for vectors of channels [vector, last_vector). */
 INLINE void output_strip(const winograd_layer *layer, const float *sums, float *maps, uint32_t strip, uint32_t first,
-                         uint32_t tiles, uint32_t begin, uint32_t end)
+                         uint32_t end, uint32_t vector, uint32_t last_vector)
 {
     ALIGNED64 float half[MOST_OUTPUTS * (MOST_OUTPUTS + 2) * VL], block[MOST_OUTPUTS * MOST_OUTPUTS * VL];
-    const uint32_t height = layer->height, width = layer->width;
+    const uint32_t height = layer->height, width = layer->width, shrink = layer->pool ? 2 : 1;
     const lines_function down = OUTPUT_OF[height / 2];
     const rows_function plane = ROWS_OF[0][width / 2], plain = ROWS_OF[layer->pool][width / 2];
     const int special = layer->last || layer->has_skip || layer->activation == ENGINE_SILU;
-    const ending to_block = {.least = SET1(-INFINITY), .out = block, .out_row = width * VL, .out_pixel = VL};
-    for (uint32_t vector = begin; vector < end; vector++)
-        for (uint32_t tile = first; tile < first + tiles; tile++, sums += VL) {
+    const steps positions = {(width + 2) * layer->position, 0, layer->position}, to_half = {(width + 2) * VL, 0, VL};
+    for (; vector < last_vector; vector++) {
+        const ending to = ending_of(layer, maps, strip, vector * VL);
+        const ending to_block = {.least = special ? SET1(-INFINITY) : to.least, .out_row = width * VL, .out_pixel = VL};
+        for (uint32_t tile = first; tile < end; tile++, sums += VL) {
             const uint32_t y = tile / layer->tile_cols * height, x = tile % layer->tile_cols * width;
-            const int rows = inside(layer->rows, y, height), cols = inside(layer->cols, x, width);
-            down(sums, (width + 2) * layer->position, layer->position, half, (width + 2) * VL, VL, width + 2);
-            ending to = ending_at(layer, maps, vector * VL, y, x);
-            if (layer->last)
-                to.out = maps + layer->out.offset + (strip * layer->vectors + vector) * VL;
-            if (special || rows < (int)height || cols < (int)width) {
-                plane(half, height, &to_block);
-                finish(block, width, rows, cols, &to);
+            const uint32_t rows = inside(layer->rows, y, height), cols = inside(layer->cols, x, width);
+            float *out = to.out + y / shrink * to.out_row + x / shrink * to.out_pixel;
+            down(sums, &positions, half, &to_half, 1, width + 2);
+            if (special) {
+                plane(half, height, block, &to_block);
+                finish(block, width, y, x, rows, cols, &to);
+            } else if (rows < height || cols < width) {
+                plain(half, height, block, &to_block);
+                for (uint32_t r = 0; r < rows / shrink; r++)
+                    for (uint32_t c = 0; c < cols / shrink; c++)
+                        STORE(out + r * to.out_row + c * to.out_pixel, LOAD(block + (r * width + c) * VL));
             } else {
-                plain(half, height, &to);
+                plain(half, height, out, &to);
             }
         }
+    }
 }
 
 /* What a kernel multiplies in one position, for some tiles and one or two vectors of filters. */
@@ -430,10 +463,10 @@ TARGET static void strip(const winograd_layer *layer, float *maps, uint32_t numb
     const uint32_t first = number * layer->strip, all = layer->tile_rows * layer->tile_cols;
     const uint32_t tiles = all - first < layer->strip ? all - first : layer->strip;
     float *sums = scratch + (layer->height + 2) * (layer->width + 2) * layer->in_position;
-    input_strip(layer, maps, first, tiles, scratch);
+    input_strip(layer, maps, first, first + tiles, scratch);
     multiply_strip(layer, scratch, sums, tiles, begin, end);
     if (layer->last)
         for (uint32_t vector = begin; vector < end; vector++)
-            STORE(maps + layer->out.offset + (number * layer->vectors + vector) * VL, SET1(-INFINITY));
-    output_strip(layer, sums, maps, number, first, tiles, begin, end);
+            STORE(maps + layer->out.offset + number * layer->out.strip + vector * VL, SET1(-INFINITY));
+    output_strip(layer, sums, maps, number, first, first + tiles, begin, end);
 }
