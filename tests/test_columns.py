@@ -1,11 +1,16 @@
 """Columns for pyarrow, against pyarrow.array."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgel3_onnx.outputs.columns import binaries, numbers, texts
+import golden
+from edgel3_onnx.outputs.columns import as_numpy, binaries, numbers, texts
 
 pyarrow = pytest.importorskip("pyarrow")
 
@@ -26,3 +31,23 @@ def test_numbers(dtype):
         found = numbers(some)
         found.validate(full=True)
         assert found.equals(pyarrow.array(some))
+        np.testing.assert_array_equal(as_numpy(found), some)
+        np.testing.assert_array_equal(as_numpy(pyarrow.chunked_array([found, found])), np.concatenate([some, some]))
+
+
+RUN = """
+import sys
+from edgel3_onnx import embed_corpus, load_embedding_model
+for _ in range(2):
+    embed_corpus(sys.argv[1], sys.argv[2], model=load_embedding_model("micro"), existing="skip")
+print([name for name in ("pandas",) if name in sys.modules])
+"""
+
+
+def test_a_run_does_not_import_pandas(tmp_path):
+    """Which takes longer than all the rest of a small run, and 40 MB in each process."""
+    soundfile.write(tmp_path / "a.wav", golden.audio(8000, 1, 0), 8000)
+    (tmp_path / "pandas.py").touch()  # as if it were installed
+    command = [sys.executable, "-c", RUN, str(tmp_path / "a.wav"), str(tmp_path / "set")]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert run.stdout == "[]\n", run.stderr

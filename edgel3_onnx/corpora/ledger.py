@@ -14,6 +14,7 @@ from edgel3_onnx.corpora.keys import HALF, from_bytes, order, search
 from edgel3_onnx.corpora.parts import finished, part_name, read_failures
 from edgel3_onnx.corpora.place import ERRORS, Place
 from edgel3_onnx.corpora.plan import Chunk, Entry, Files, PlanFile, plans
+from edgel3_onnx.outputs.columns import as_numpy
 
 _READERS = 16  # threads that read records of failures: from a store in the network each takes its time
 _BLOCK = 2**16  # rows that are looked up at once
@@ -116,7 +117,7 @@ class Ledger:
     def _take(self, rows: slice, table: Any, plan: PlanFile, group: int) -> None:
         """Fill in a group of a plan's rows."""
         names = table["chunk"].combine_chunks().dictionary_encode()
-        indices = names.indices.to_numpy()
+        indices = as_numpy(names.indices)
         here = []
         for name, files in zip(names.dictionary.to_pylist(), np.bincount(indices).tolist(), strict=True):
             if name not in self._numbers:
@@ -127,7 +128,7 @@ class Ledger:
         self._groups.append((plan, group, here))
         keys = table["key"].combine_chunks()
         self._keys[:, rows] = from_bytes(keys.buffers()[1].slice(16 * keys.offset, 16 * len(keys)))
-        self._sizes[rows], self._modified[rows] = table["size"].to_numpy(), table["modified"].to_numpy()
+        self._sizes[rows], self._modified[rows] = as_numpy(table["size"]), as_numpy(table["modified"])
         self._chunk[rows] = np.array(here, np.int32)[indices]
 
     def _mark_failures(self, place: Place) -> None:

@@ -24,6 +24,7 @@ from edgel3_onnx.atomic import cannot_be_written
 from edgel3_onnx.corpora.keys import HALF, Keys, has_texts
 from edgel3_onnx.corpora.place import PLANS, Draft, Place
 from edgel3_onnx.exceptions import EdgeL3Error
+from edgel3_onnx.outputs.columns import as_numpy, binaries, numbers, texts
 from edgel3_onnx.outputs.record import Metadata
 from edgel3_onnx.outputs.rows import path_text
 
@@ -239,22 +240,18 @@ class PlanWriter:
         counts = [len(files) for files in self._files]
         number = np.repeat(np.arange(len(counts)), counts)
         files = Files.joined(self._files)
-        texts = files.paths if has_texts("".join(files.paths)) else [path_text(path) for path in files.paths]
+        paths = files.paths if has_texts("".join(files.paths)) else [path_text(path) for path in files.paths]
+        raw = [None if text == path else os.fsencode(path) for text, path in zip(paths, files.paths, strict=True)]
+        keys = pyarrow.py_buffer(np.ascontiguousarray(files.rows[:, :2]))
         table = pyarrow.table(
-            {
-                "chunk": pyarrow.array(self._names, pyarrow.string()).take(pyarrow.array(number)),
-                "key": pyarrow.FixedSizeBinaryArray.from_buffers(
-                    schema.field("key").type,
-                    len(files),
-                    [None, pyarrow.py_buffer(np.ascontiguousarray(files.rows[:, :2]))],
-                ),
-                "path": texts,
-                "raw": [
-                    None if text == path else os.fsencode(path) for text, path in zip(texts, files.paths, strict=True)
-                ],
-                "size": files.sizes,
-                "modified": files.modified,
-            },
+            [
+                texts(self._names).take(numbers(number)),
+                pyarrow.FixedSizeBinaryArray.from_buffers(schema.field("key").type, len(files), [None, keys]),
+                texts(paths),
+                binaries(raw),
+                numbers(files.sizes),
+                numbers(files.modified),
+            ],
             schema=schema,
         )
         self.bytes += sum(files.sizes.tolist())
@@ -352,11 +349,11 @@ class PlanFile:
             rows = parquet.ParquetFile(file).read_row_group(number)
         paths, raw = rows["path"].to_pylist(), rows["raw"]
         if raw.null_count < len(raw):
-            for row in np.flatnonzero(raw.is_valid().to_numpy()).tolist():
+            for row in np.flatnonzero(raw.is_valid().to_pylist()).tolist():
                 paths[row] = os.fsdecode(raw[row].as_py())
         entries = list(map(Entry, paths, *(rows[name].to_pylist() for name in ("key", "size", "modified"))))
         names = rows["chunk"].combine_chunks().dictionary_encode()
-        ends = [*(np.flatnonzero(np.diff(names.indices.to_numpy())) + 1).tolist(), len(entries)]
+        ends = [*(np.flatnonzero(np.diff(as_numpy(names.indices))) + 1).tolist(), len(entries)]
         return [
             Chunk(name, self.own_name, number, self.folder, tuple(entries[start:end]))
             for name, start, end in zip(names.dictionary.to_pylist(), [0, *ends], ends, strict=False)

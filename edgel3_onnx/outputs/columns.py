@@ -1,4 +1,7 @@
-"""Columns of pyarrow's made without ``pyarrow.array``, which imports pandas wherever it is installed."""
+"""Columns of pyarrow's from Python and NumPy, and back.
+
+``pyarrow.array`` and ``to_numpy`` do that too, but import pandas in every process, wherever it is installed.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +17,14 @@ def numbers(values: NDArray[Any]) -> Any:
     values = np.ascontiguousarray(values)
     kind = pyarrow.from_numpy_dtype(values.dtype)
     return pyarrow.Array.from_buffers(kind, len(values), [None, pyarrow.py_buffer(values)])
+
+
+def as_numpy(column: Any) -> NDArray[Any]:
+    """The numbers of a pyarrow.Array or ChunkedArray without nulls, read-only."""
+    import pyarrow
+
+    whole = column.combine_chunks() if isinstance(column, pyarrow.ChunkedArray) else column
+    return np.from_dlpack(whole)
 
 
 def texts(values: Sequence[str | None]) -> Any:
