@@ -90,7 +90,7 @@ def test_the_disk_has_each_file_before_its_name_and_the_name_before_it_is_report
         if call == "write" and path.endswith("report.jsonl"):
             output = records.pop(0)["output"]
             assert output in durable if output else any("/part-" in name for name in durable)
-            assert output is None or {str(out), str(out.parent)} <= durable
+            assert "jobs" in options or {str(out), str(out.parent)} <= durable  # which another process may have made
         elif call in ("write", "ftruncate"):
             synced.discard(path)
         elif call == "fsync":
