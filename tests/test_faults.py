@@ -45,7 +45,13 @@ def attempt(library, folder, scenario, fault, step):
 
 @pytest.mark.parametrize(
     ("scenario", "fault", "step", "least"),
-    [("npz", "EIO", 16, 8), ("npy", "ENOSPC", 3, 2), ("parquet", "EIO", 9, 5), ("parquet-anew", "EACCES", 4, 3)],
+    [
+        ("npz", "EIO", 16, 8),
+        ("npz-together", "EIO", 17, 8),
+        ("npy", "ENOSPC", 3, 2),
+        ("parquet", "EIO", 9, 5),
+        ("parquet-anew", "EACCES", 4, 3),
+    ],
 )
 def test_some_calls_that_fail(library, tmp_path, scenario, fault, step, least):
     assert attempt(library, tmp_path, scenario, fault, step) >= least
