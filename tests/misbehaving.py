@@ -29,6 +29,14 @@ def take_all_memory(data: bytes) -> bytes:
     return bytes(3 << 30)
 
 
+def take(data: bytes, count: int) -> bytes:
+    return b"%d" % len(bytes(count))
+
+
+def say(data: bytes, kind: str, length: int) -> bytes:
+    raise {"EdgeL3Error": EdgeL3Error, "ValueError": ValueError}[kind]("x" * length)
+
+
 def die(data: bytes) -> bytes:
     os.abort()
 

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from edgel3_onnx import cpu
+from edgel3_onnx import EdgeL3Error, cpu
 
 
 @pytest.fixture
@@ -39,11 +39,29 @@ def groups(tmp_path, monkeypatch):
         ),
         ("4:cpu:/\n", {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 8),
         ("0::/a\n", {"a/cpu.max": "nonsense\n"}, 8),
+        ("0::/a\n", {"a/cpu.max": "0 100000\n"}, 8),
+        ("0::/a\n", {"a/cpu.max": "1 100000\n"}, 1),
+        ("0::/a\n", {"a/cpu.max": "100001 100000\n"}, 2),
+        ("0::/a:b\n", {"a:b/cpu.max": "200000 100000\n"}, 2),
+        ("5:memory:/a\n4:cpuset:/a\n0::/a\n", {"a/cpu.max": "200000 100000\n"}, 2),
     ],
 )
 def test_a_quota_of_cpu_time_counts_as_so_many_cpus(groups, own, files, expected):
     groups(own, files)
     assert cpu.available_cpus() == expected
+
+
+def test_the_best_level_else_the_one_that_is_named(monkeypatch):
+    monkeypatch.delenv("EDGEL3_ONNX_SIMD", raising=False)
+    assert cpu.simd_level(["baseline", "avx2", "avx512"]) == "avx512"
+    monkeypatch.setenv("EDGEL3_ONNX_SIMD", "")
+    assert cpu.simd_level(["baseline"]) == "baseline"
+    monkeypatch.setenv("EDGEL3_ONNX_SIMD", "baseline")
+    assert cpu.simd_level(["baseline", "avx2"]) == "baseline"
+    monkeypatch.setenv("EDGEL3_ONNX_SIMD", "neon")
+    message = r"^EDGEL3_ONNX_SIMD='neon' is not available here; choose one of: baseline, avx2$"
+    with pytest.raises(EdgeL3Error, match=message):
+        cpu.simd_level(["baseline", "avx2"])
 
 
 def test_without_control_groups_the_affinity_counts(groups):

@@ -56,7 +56,7 @@ def test_right_file_is_returned(upstream):
     assert upstream.requests == ["/models/edgel3%20weights.h5.gz"] * 2
 
 
-@pytest.mark.parametrize("fault", ["drop", "truncate", "stall", "trickle", 500, 502, 503, 504, 429, 408])
+@pytest.mark.parametrize("fault", ["drop", "truncate", "stall", "trickle", 500, 502, 503, 504, 425, 429, 408])
 def test_network_fault_is_retried(upstream, fault):
     upstream.faults.extend([fault, fault])
     assert fetch(upstream.url) == DATA
@@ -118,6 +118,8 @@ def test_attempts_are_spaced_wider_and_wider(upstream, monkeypatch):
     [
         (404, "HTTP 404 Not Found"),
         (403, "HTTP 403 Forbidden"),
+        (501, "HTTP 501 Not Implemented"),
+        (505, "HTTP 505 HTTP Version Not Supported"),
         ("corrupt", f"not the published file ({len(DATA)} bytes): git blob id "),
         ("truncate-unannounced", f"not the published file ({len(DATA) // 2} bytes): git blob id "),
         ("page", "not the published file (43 bytes, not gzip: perhaps a login or error page): git blob id "),
@@ -225,6 +227,7 @@ def test_progress_bar_only_on_a_terminal_and_when_verbose(upstream, monkeypatch,
     monkeypatch.setattr(sys, "stderr", terminal)
     fetch(upstream.url, verbose=True)
     assert FILE in terminal.getvalue() and "B/s" in terminal.getvalue()
+    assert "\n" not in terminal.getvalue() and not terminal.getvalue().split("\r")[-2].strip()  # it is gone at the end
     shown = len(terminal.getvalue())
     fetch(upstream.url, verbose=False)
     assert len(terminal.getvalue()) == shown

@@ -286,6 +286,29 @@ class TestIdentity:
             np.savez(output, **{**kept, "metadata": np.array(json.dumps(changed))})
             assert not self.skipped(made, sea64)
 
+    @pytest.mark.parametrize(
+        ("field", "value"),
+        [
+            ("channels", "each"),
+            ("pool", "mean"),
+            ("normalize", "l2"),
+            ("time_pattern", "%Y%m%d_%H%M%S"),
+            ("time_zone", "UTC"),
+            ("part", [[0.0, 1.0]]),
+            ("raw", "s16le,8000,1"),
+        ],
+    )
+    def test_each_field_of_later_versions_counts_and_may_be_absent(self, made, sea64, field, value):
+        output = made.with_suffix(".npz")
+        with np.load(output) as arrays:
+            kept = dict(arrays)
+        metadata = json.loads(kept["metadata"].item())
+        assert field in metadata
+        absent = {name: metadata[name] for name in metadata if name != field}
+        for changed, is_kept in ((absent, True), ({**metadata, field: value}, False)):
+            np.savez(output, **{**kept, "metadata": np.array(json.dumps(changed))})
+            assert self.skipped(made, sea64) is is_kept
+
     @pytest.mark.parametrize("field", ["version", "onnxruntime", "provider", "source_sha256"])
     def test_versions_and_origin_do_not(self, made, sea64, field):
         output = made.with_suffix(".npz")

@@ -39,6 +39,16 @@ def test_reads_what_the_graph_holds(tmp_path):
     assert found.metadata == {"key": "value"} and found.embedding_dim == 6
 
 
+def test_attributes_that_say_what_is_so_anyway(tmp_path):
+    def edit(model):
+        set_attribute("conv2", auto_pad="NOTSET", strides=[1, 1], dilations=[1, 1], group=1)(model)
+        set_attribute("pool1", auto_pad="NOTSET", pads=[0] * 4, dilations=[1, 1], ceil_mode=0, storage_order=0)(model)
+        for name in ("scale", "shift"):
+            replace_array(name, lambda number: number.reshape(1, 1, 1, 1))(model)
+
+    assert_equal(read_network(oracle.write_graph(tmp_path / "g.onnx", NETWORK, edit=edit)), NETWORK)
+
+
 def test_sparse_initializers(tmp_path):
     assert_equal(read_network(oracle.write_graph(tmp_path / "g.onnx", NETWORK, sparse_initializers=True)), NETWORK)
 
@@ -124,6 +134,42 @@ def make_constant_external(model):
     model.graph.node.insert(0, constant)
 
 
+def make_sparse_external(field):
+    """The values or indices of w2, stored sparsely, outside of the file."""
+
+    def edit(model):
+        values = numpy_helper.from_array(np.ones(1, np.float32), "w2")
+        index = numpy_helper.from_array(np.zeros(1, np.int64), "w2.i")
+        sparse = helper.make_sparse_tensor(values, index, [6, 4, 3, 3])
+        tensor = getattr(sparse, field)
+        tensor.ClearField("raw_data")
+        tensor.external_data.add(key="location", value="/etc/passwd")
+        model.graph.initializer.remove(next(each for each in model.graph.initializer if each.name == "w2"))
+        model.graph.sparse_initializer.append(sparse)
+
+    return edit
+
+
+def make_sparse_constant(edit):
+    """w2 as the sparse value of a Constant, which ``edit`` has made."""
+
+    def change(model):
+        edit(model)
+        sparse = model.graph.sparse_initializer.pop()
+        model.graph.node.insert(0, helper.make_node("Constant", [], ["w2"], sparse_value=sparse))
+
+    return change
+
+
+def make_constant_bomb(model):
+    huge = TensorProto(data_type=TensorProto.FLOAT, dims=[1 << 20, 1 << 20, 3, 3])
+    model.graph.node.insert(0, helper.make_node("Constant", [], ["w9"], value=huge))
+
+
+def make_stored_bomb(model):
+    model.graph.initializer.add(name="w9", data_type=TensorProto.FLOAT, dims=[1 << 20, 1 << 20, 3, 3])
+
+
 def make_bomb(model):
     values = numpy_helper.from_array(np.ones(1, np.float32), "w2")
     index = numpy_helper.from_array(np.zeros(1, np.int64), "w2.i")
@@ -141,6 +187,40 @@ def make_index_wild(model):
 def set_nothing(array):
     array.reshape(-1)[0] = np.nan
     return array
+
+
+def set_domain(model):
+    node_of(model, "pool1").domain = "com.microsoft"
+
+
+def give_another_output(model):
+    node_of(model, "pool1").output.append("indices")
+
+
+def take_weights(model):
+    del node_of(model, "conv2").input[1:]
+
+
+def add_to_itself(model):
+    node_of(model, "sum3").input[1] = "conv3"
+
+
+def end_before(name):
+    """The graph without that node and all that follow."""
+
+    def edit(model):
+        names = [node.name for node in model.graph.node]
+        del model.graph.node[names.index(name) :]
+
+    return edit
+
+
+def shape_input(dimension, size):
+    def edit(model):
+        dim = model.graph.input[0].type.tensor_type.shape.dim[dimension]
+        dim.ClearField("dim_value") if size is None else setattr(dim, "dim_value", size)
+
+    return edit
 
 
 def append_node(model):
@@ -192,6 +272,30 @@ def swap_input(model):
         (replace_array("scale", lambda s: np.ones(64, np.float32)), r"node 'm' \(Mul\) does not take one number"),
         (make_external, "'w2' is stored outside the graph's file"),
         (make_constant_external, "'w2' is stored outside the graph's file"),
+        (make_sparse_external("values"), "'w2' is stored outside the graph's file"),
+        (make_sparse_external("indices"), "'w2.i' is stored outside the graph's file"),
+        (make_sparse_constant(make_sparse_external("values")), "'w2' is stored outside the graph's file"),
+        (make_sparse_constant(make_sparse_external("indices")), "'w2.i' is stored outside the graph's file"),
+        (make_sparse_constant(make_bomb), "an array of more than 67108864 values"),
+        (make_constant_bomb, "an array of more than 67108864 values"),
+        (make_stored_bomb, "an array of more than 67108864 values"),
+        (set_domain, r"'pool1' \(MaxPool\) is of the domain 'com\.microsoft'"),
+        (give_another_output, r"'pool1' \(MaxPool\) does not take 'relu1'"),
+        (take_weights, r"'conv2' \(Conv\) has weights of shape \(0,\), expected \(out, in, 3, 3\)"),
+        (replace_array("w2", lambda w: w[:0]), r"'conv2' \(Conv\) has weights of shape \(0, 4, 3, 3\)"),
+        (replace_array("w2", lambda w: w[0]), r"'conv2' \(Conv\) has weights of shape \(4, 3, 3\)"),
+        (add_to_itself, r"'sum3' \(Add\) adds '', which is no layer's output"),
+        (end_before("pool"), "it ends where GlobalMaxPool is expected"),
+        (end_before("embedding"), "it ends where Flatten is expected"),
+        (set_attribute("pool1", pads=[1, 1, 1, 1]), r"'pool1' \(MaxPool\) has pads \[1, 1, 1, 1\]"),
+        (set_attribute("pool1", dilations=[2, 2]), r"'pool1' \(MaxPool\) has dilations \[2, 2\]"),
+        (set_attribute("pool1", storage_order=1), r"'pool1' \(MaxPool\) has storage_order 1"),
+        (set_attribute("pool1", kernel_shape=None), r"'pool1' \(MaxPool\) has no kernel_shape"),
+        (set_attribute("conv2", kernel_shape=[3, 5]), r"'conv2' \(Conv\) has kernel_shape \[3, 5\]"),
+        (replace_array("scale", lambda s: s.reshape((1,) * 5)), r"node 'm' \(Mul\) does not take one number"),
+        (replace_array("shift", lambda s: s + np.float32(np.nan)), "input normalisation contains NaN"),
+        (shape_input(2, None), r"its input 'mel' has shape \(N, 1, 0, 12\)"),
+        (shape_input(3, 0), r"its input 'mel' has shape \(N, 1, 16, 0\)"),
         (make_bomb, "an array of more than 67108864 values"),
         (make_index_wild, "and this graph is another"),
         (append_node, r"node 'after' \(Relu\) follows what should be the last node"),

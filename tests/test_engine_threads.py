@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import engine_oracle as oracle
+from edgel3_onnx.engines import native
 from edgel3_onnx.engines.native import NativeEngine
 
 # Threads meet at every step, and one that is too early finds what another has not done yet: the last step, which makes
@@ -71,6 +72,32 @@ def test_helpers_come_with_the_engine_and_end_with_it():
         assert not helper.is_alive()
 
 
+@pytest.mark.parametrize("threads", [2, 3])
+def test_every_helper_is_given_each_batch(threads, monkeypatch):
+    everyone, workers = threading.Barrier(threads), []
+
+    class Job:
+        """A job that waits until all have come."""
+
+        def __init__(self, *arguments):
+            self.job = RealJob(*arguments)
+
+        def work(self):
+            workers.append(threading.get_ident())
+            everyone.wait(10)
+            self.job.work()
+
+    RealJob = native._engine.Job
+    monkeypatch.setattr(native._engine, "Job", Job)
+    network = NETWORKS["taps"]
+    images = oracle.images(network, 1)
+    engine = NativeEngine(network, threads)
+    for batches in (1, 2):
+        engine.run(images)
+        assert len(workers) == threads * batches
+    assert len(set(workers)) == threads
+
+
 def test_one_thread_has_no_helpers():
     before = threading.active_count()
     engine = NativeEngine(NETWORKS["taps"], 1)
@@ -83,6 +110,7 @@ def test_works_on_with_helpers_after_fork(tmp_path):
     code = """
 import os, sys, threading, numpy as np
 from edgel3_onnx.engines.graph import read_network
+from edgel3_onnx.engines import native
 from edgel3_onnx.engines.native import NativeEngine
 engine, images = NativeEngine(read_network(sys.argv[1]), 3), np.full((2, 1, 20, 18), -40, np.float32)
 expected = engine.run(images)

@@ -115,6 +115,28 @@ def test_front_end_stays_fp32_in_a_small_waveform_graph(precision, int8, seeded_
         assert session(graph).run(None, {"audio": np.resize(windows, (batch, 8000))})[0].shape == (batch, 64)
 
 
+LOUDNESS = [0.03502, 0.276, 0.11041, 0.33977, 0.0013, 0.25471, 0.06027, 0.15362, 0.12791, 0.28443, 0.08983, 0.35357]
+LOUDNESS += [0.00151, 0.2943, 0.10615, 0.35366]  # root mean squares of the first sixteen
+SAMPLES = [0.0371, -0.4448, 0.0481, 0.2102, 0.0016, -0.3549, 0.0011, 0.0, 0.0312, -0.0571, 0.0626, 0.0546, 0.0006]
+SAMPLES += [0.0129, 0.0, -0.4105]  # one of each
+
+
+def test_the_built_in_sounds_stay_what_they_are():
+    """Each int8 graph that there is was calibrated on them."""
+    sounds = np.stack([calibration._sound(8000, index) for index in range(16)])
+    assert sounds.shape == (16, 8000) and sounds.dtype == np.float32
+    np.testing.assert_array_equal(sounds * 32768, np.round(sounds * 32768))
+    np.testing.assert_allclose(np.sqrt((sounds.astype(float) ** 2).mean(axis=1)), LOUDNESS, rtol=0, atol=2e-5)
+    np.testing.assert_allclose(sounds[np.arange(16), 4000 + 31 * np.arange(16)], SAMPLES, rtol=0, atol=1e-4)
+    assert np.abs(sounds).max() == 1
+    built_in = calibration.built_in(SEA)
+    assert built_in.name == "built-in" and built_in.images.shape == (32, 1, 64, 50)
+    np.testing.assert_array_equal(built_in.images[:16], log_mel_images(sounds, SEA))
+    others = calibration.verification_windows(SEA)
+    assert others.shape == (16, 8000)
+    np.testing.assert_array_equal(others, [calibration._sound(8000, index) for index in range(32, 48)])
+
+
 def test_calibration_with_recordings_names_them(seeded_graph, tmp_path):
     import onnx
     import soundfile

@@ -44,6 +44,22 @@ def test_every_misbehaviour_is_one_error_of_one_line(function, message, monkeypa
     assert time.monotonic() - started < 30
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="this system has no limit of memory")
+def test_a_gigabyte_may_be_taken():
+    assert call(misbehaving.take, 900 << 20) == b"%d" % (900 << 20)
+    with pytest.raises(EdgeL3Error, match=r"^x\.h5: damaged: reading it takes too much memory$"):
+        call(misbehaving.take, 1050 << 20)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"), [("EdgeL3Error", "x" * 500), ("ValueError", f"x.h5: damaged (ValueError: {'x' * 188})")]
+)
+def test_a_long_message_is_cut(kind, message):
+    with pytest.raises(EdgeL3Error) as caught:
+        call(misbehaving.say, kind, 900)
+    assert str(caught.value) == message
+
+
 def test_a_missing_package_is_named():
     with pytest.raises(ModuleNotFoundError) as caught:
         call(misbehaving.want_a_package)

@@ -108,6 +108,69 @@ def test_frames_are_counted(version, layer, rate):
     assert (behind.lost_at_end, behind.announced) == pytest.approx((4 * seconds, 40 * seconds))
 
 
+def stream_for(data, part):
+    """What a decoder is given of ``data``, as frames: header and bytes of each."""
+    stream = b"".join(piece if isinstance(piece, bytes) else data[piece[0] :][: piece[1]] for piece in part.pieces)
+    frames = []
+    while stream:
+        head = mpeg_frames.parse(stream[:4])
+        frames.append((head, stream[: head.size]))
+        stream = stream[head.size :]
+    return frames
+
+
+@pytest.mark.parametrize("layer", [1, 2, 3])
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(("protected", "padding"), [(0, 0), (0, 1), (1, 0), (1, 1)])
+def test_what_is_lost_becomes_frames_that_are_silent(version, layer, protected, padding):
+    head = header(VERSIONS[version], 4 - layer, 5, 0, padding, 0, protected)
+    info = mpeg_frames.parse(head)
+    frame = (head + bytes(4 + 2 + 32)).ljust(info.size, b"\5")
+    data = frame * 20 + b"\1" * (3 * len(frame)) + frame * 17
+    (part,) = walked(data).parts
+    frames = stream_for(data, part)
+    assert len(frames) == 40 and part.frames + part.skip == 40 * info.samples
+    assert {content for _, content in frames[:19] + frames[23:]} == {frame}
+    for found, content in frames[19:23]:
+        assert found.bits == (info.bits | 1 << 16) & ~(1 << 9)  # no CRC, and no padding
+        assert len(content) == found.size and not content[4:].strip(b"\0")
+
+
+@pytest.mark.parametrize("protected", [0, 1])
+@pytest.mark.parametrize("mode", [0, 3])
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("start", ["of the file", "behind damage"])
+def test_frames_whose_data_begin_in_what_is_lost_are_muted(start, version, mode, protected):
+    """ISO/IEC 11172-3, 2.4.1.7: the side information begins with how many bytes before the header the data begin."""
+    head = header(VERSIONS[version], 1, 2 if version == "2.5" else 5, 0, 0, mode, protected)
+    info = mpeg_frames.parse(head)
+    before = 4 + (0 if protected else 2)
+    bits = 7 if info.is_version_1 else 8  # to the right of the number
+    size = info.size - before - info.side_information  # data in a frame
+    frames = []
+    for back in (0, size + 1, size + 1, size + 1, 2 * size):
+        side = (back << bits).to_bytes(2, "big").ljust(info.side_information, b"\3")
+        frames.append((head + bytes(before - 4) + side).ljust(info.size, b"\4"))
+    assert 2 * size < 1 << 16 - bits
+    whole, one, two, three, four = frames
+    lost = b"" if start == "of the file" else whole * 20 + b"\1" * (3 * len(whole))
+    data = lost + one + two + three + four + whole * 20
+    walk = walked(data)
+    (part,) = walk.parts
+    found = [content for _, content in stream_for(data, part)]
+    expected = [whole] * 19 + [None] * 4 if lost else []
+    for number in (0, 1):  # the first has nothing before it, the second too little; the third can be decoded
+        reach = (number * size << bits).to_bytes(2, "big").ljust(before - 4 + info.side_information, b"\0")
+        unprotected = (info.bits | 1 << 16).to_bytes(4, "big")
+        expected.append(unprotected + reach + frames[1 + number][before + info.side_information :])
+    expected += [three, four, *[whole] * 20]
+    assert len(found) == len(expected)
+    assert all(wanted in (None, content) for content, wanted in zip(found, expected, strict=True))
+    assert part.frames + part.skip == len(expected) * info.samples
+    seconds = info.samples / info.rate
+    assert walk.silenced == ([pytest.approx((19 * seconds, 6 * seconds))] if lost else [])
+
+
 @pytest.mark.parametrize("size", [25, 100, 700, 2881])
 def test_frames_of_a_free_bitrate_are_as_long_as_the_first(size):
     frame, padded = silent("1", 3, 0, 0, 0, size), silent("1", 3, 0, 0, 1, size + 1)

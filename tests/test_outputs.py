@@ -1,12 +1,15 @@
 """Outputs that are damaged, foreign or hostile: an EdgeL3Error in bounded time and memory, and made anew by a run."""
 
+import errno
 import io
 import json
 import os
 import pickle
 import shutil
 import struct
+import sys
 import tracemalloc
+import types
 import zipfile
 import zlib
 
@@ -18,10 +21,12 @@ from hypothesis import strategies as st
 
 import golden
 from conftest import posix_only
-from edgel3_onnx import EdgeL3Error, cli
+from edgel3_onnx import EdgeL3Error, cli, load_embedding_model
 from edgel3_onnx.embedding import Embeddings
-from edgel3_onnx.outputs.arrays import is_current, write_npz
+from edgel3_onnx.options import EmbeddingOptions
+from edgel3_onnx.outputs.arrays import is_current, reading, write_npz
 from edgel3_onnx.outputs.inspect import read_metadata
+from edgel3_onnx.outputs.record import manner
 
 FORMATS = ["npz", "npy", "parquet"]
 MEMORY = 40e6  # bytes that refusing a file may take
@@ -121,12 +126,26 @@ def archive_of(members, compression=zipfile.ZIP_STORED):
     return buffer.getvalue()
 
 
+def with_embedding(whole, content, compression=zipfile.ZIP_STORED):
+    """The archive with another embedding.npy."""
+    with zipfile.ZipFile(whole["npz"]) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    return archive_of({**members, "embedding.npy": content}, compression)
+
+
 def bomb(whole):
     """60 kB that are 60 MB."""
     header = npy(
         np.zeros((0, 64), np.float32), b"", header="{'descr': '<f4', 'fortran_order': False, 'shape': (234375, 64)}"
     )
-    return archive_of({"embedding.npy": header + bytes(60_000_000)}, zipfile.ZIP_DEFLATED)
+    return with_embedding(whole, header + bytes(60_000_000), zipfile.ZIP_DEFLATED)
+
+
+def encrypted(whole):
+    """An archive whose directory says that its first member needs a password."""
+    data = bytearray(whole["npz"].read_bytes())
+    data[data.index(b"PK\1\2") + 8] |= 1
+    return bytes(data)
 
 
 def overlapping(whole):
@@ -145,9 +164,8 @@ def overlapping(whole):
 
 def lying_sizes(whole):
     """A member whose directory entry says that it has 4 GB, of an array that says so too."""
-    data = archive_of(
-        {"embedding.npy": npy(header="{'descr': '<f4', 'fortran_order': False, 'shape': (16777215, 64)}")}
-    )
+    header = "{'descr': '<f4', 'fortran_order': False, 'shape': (16777215, 64)}"
+    data = with_embedding(whole, npy(header=header))
     at = data.index(b"PK\1\2") + 20
     return data[:at] + struct.pack("<II", 2**32 - 2, 2**32 - 2) + data[at + 8 :]
 
@@ -195,12 +213,13 @@ DAMAGE = {
     "text": lambda whole: b"No embedding.\n" * 20,
     "pickle": lambda whole: pickle.dumps(Evil()),
     "pickled npy": lambda whole: npy(np.zeros(1), pickle.dumps(Evil()), header=OBJECTS),
-    "pickled member": lambda whole: archive_of({"embedding.npy": npy(trailer=pickle.dumps(Evil()), header=OBJECTS)}),
+    "pickled member": lambda whole: with_embedding(whole, npy(trailer=pickle.dumps(Evil()), header=OBJECTS)),
     "foreign npy": lambda whole: npy(trailer=b""),
     "npy of numbers that are no object": lambda whole: npy(trailer=b"[1, 2]\n"),
     "npy without a newline": lambda whole: npy(trailer=b'{"windows": 2}'),
     "npy with another count": lambda whole: npy(trailer=b'{"windows": 3}\n'),
     "npy with another checksum": lambda whole: npy(trailer=b'{"windows": 2, "embedding_crc32": 1}\n'),
+    "npy of a graph without a checksum": lambda whole: npy(trailer=b'{"windows": 2, "graph_sha256": "0"}\n'),
     "npy of float64": lambda whole: npy(np.zeros((2, 3))),
     "npy of one dimension": lambda whole: npy(np.zeros(2, np.float32)),
     "npy of three dimensions": lambda whole: npy(np.zeros((2, 3, 1), np.float32)),
@@ -230,9 +249,9 @@ DAMAGE = {
     "npz with metadata that is no object": lambda whole: npz(whole, metadata=np.array("5")),
     "npz with long metadata": lambda whole: npz(whole, metadata=np.array(" " * (2**24 + 1))),
     "compressed npz": bomb,
+    "encrypted npz": encrypted,
     "npz with a member two thousand times": overlapping,
     "npz that lies about sizes": lying_sizes,
-    "npz whose arrays go on": lambda whole: archive_of({"embedding.npy": npy(trailer=b"more")}),
     "npz whose embedding goes on": lambda whole: with_more(whole["npz"].read_bytes()),
     "no zip at its end": lambda whole: b"PK\5\6" + bytes(18),
     "parquet of another program": foreign_parquet,
@@ -247,6 +266,45 @@ DAMAGE = {
     "parquet with a count that is no number": with_sources([{"path": "x", "absolute_path": "/x", "windows": "1"}]),
 }  # fmt: skip
 
+# What is said of those that this package itself refuses.
+ARRAYS = "it has other arrays than embedding, timestamps, metadata, start_sample, start, end, channel, label"
+REASONS = {
+    "empty": "it is no npz archive",
+    "pickled npy": "embedding has dtype object and shape (1,)",
+    "pickled member": "embedding has dtype object and shape (1,)",
+    "foreign npy": "it has no metadata",
+    "npy of numbers that are no object": "its metadata is no JSON object",
+    "npy without a newline": "it has no metadata",
+    "npy with another count": "it has 2 windows, and says 3",
+    "npy with another checksum": "its checksum is another",
+    "npy of a graph without a checksum": "its checksum is another",
+    "npy of float64": "embedding has dtype float64 and shape (2, 3)",
+    "npy of one dimension": "embedding has dtype float32 and shape (2,)",
+    "npy of Fortran": "embedding has dtype float32 and shape (2, 3)",
+    "npy of version 2": "its array has format (2, 0)",
+    "npy of a shape that is not there": "its array is cut off",
+    "npy of a negative shape": "embedding has dtype float32 and shape (-2, -3)",
+    "npz without metadata": ARRAYS,
+    "npz without timestamps": ARRAYS,
+    "npz with one more": ARRAYS,
+    "npz with other timestamps": "its arrays have the shapes {'embedding': (13, 64), 'timestamps': (3,), ",
+    "npz with other starts": "its arrays have the shapes {'embedding': (13, 64), 'timestamps': (13,), ",
+    "npz with fewer rows": "it has 1 windows, and says 13",
+    "npz with metadata of bytes": "metadata has dtype |S2 and shape ()",
+    "npz with metadata of two": "metadata has dtype <U2 and shape (2,)",
+    "npz with metadata that is no object": "its metadata is no JSON object",
+    "npz with long metadata": "its metadata has 67108868 bytes",
+    "compressed npz": "embedding.npy is compressed or encrypted",
+    "encrypted npz": "embedding.npy is compressed or encrypted",
+    "npz with a member two thousand times": ARRAYS,
+    "npz whose embedding goes on": "embedding.npy goes on after its array",
+    "no zip at its end": ARRAYS,
+    "parquet of another program": "it has no record of this package",
+    "parquet whose record is no list": "its record is no list of recordings",
+    "parquet with other rows than it says": "it has 1 rows, and says 2",
+    "parquet with a count that is no number": "its record is no list of recordings",
+}
+
 
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_damage_is_an_error_at_once(whole, tmp_path, monkeypatch, kind, capsys):
@@ -259,6 +317,7 @@ def test_damage_is_an_error_at_once(whole, tmp_path, monkeypatch, kind, capsys):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < MEMORY and len(str(caught.value)) < 400 + len(str(path))
+    assert f"or is damaged ({REASONS.get(kind, '')}" in str(caught.value)
     assert cli.main(["--inspect", str(path)]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"edgel3-onnx: error: {path}: is no output of edgel3-onnx, or is damaged (")
@@ -308,6 +367,29 @@ def test_a_dataset_with_such_a_part_is_left_alone(whole, recording, tmp_path, ki
     assert part.read_bytes() == before and os.listdir(tmp_path) == [part.name]
 
 
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ValueError("two\n lines"), "is no output of edgel3-onnx, or is damaged (two lines)"),
+        (ValueError("x" * 300), f"is no output of edgel3-onnx, or is damaged ({'x' * 200})"),
+        (KeyError(), "is no output of edgel3-onnx, or is damaged (KeyError)"),
+        (OSError("pyarrow's"), "is no output of edgel3-onnx, or is damaged (pyarrow's)"),
+        (OSError(errno.EIO, "Input/output error"), "cannot be read (Input/output error)"),
+        (OSError(errno.EIO, None), "cannot be read ([Errno 5] None)"),
+    ],
+)
+def test_what_a_library_says_is_told_in_one_short_line(whole, error, reason):
+    with pytest.raises(EdgeL3Error) as caught, reading(whole["npz"]):
+        raise error
+    assert str(caught.value) == f"{whole['npz']}: {reason}"
+
+
+def test_parquet_without_pyarrow(whole, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(EdgeL3Error, match=r"^parquet needs pyarrow: pip install 'edgel3-onnx\[parquet\]'$"):
+        read_metadata(whole["parquet"])
+
+
 @posix_only
 @pytest.mark.parametrize(
     ("make", "message"),
@@ -349,3 +431,10 @@ def test_a_record_that_does_not_say_so_is_of_a_whole_recording(tmp_path):
         with open(tmp_path / "a.npz", "wb") as file:
             write_npz(file, embeddings, {"model": "x", **said})
         assert is_current(str(tmp_path / "a.npz"), {"model": "x"}) is current
+
+
+@pytest.mark.parametrize(("module", "version"), [(types.SimpleNamespace(__version__="9.8"), "9.8"), (None, None)])
+def test_the_version_of_onnxruntime_is_recorded_where_it_is_in_use(monkeypatch, module, version):
+    model = load_embedding_model("micro", provider="native")
+    monkeypatch.setitem(sys.modules, "onnxruntime", module)
+    assert manner(model, EmbeddingOptions())["onnxruntime"] == version

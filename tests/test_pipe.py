@@ -117,3 +117,18 @@ def test_coded_as_from_a_file(suffix, tmp_path):
         np.testing.assert_array_equal(found[: len(expected)], expected, err_msg=name)
         said = f"{recordings} recordings joined in one file are embedded as one ({len(found) / rate:.2f} s)"
         assert audio.findings().warnings == ((said,) if recordings > 1 else ()), name
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_mp3_files_one_behind_the_other(count):
+    """Each begins with a frame that is a tag and no sound."""
+    one = whole("mp3")
+    alone, audio = fed(one, [])
+    assert audio.findings().warnings == ()
+    found, audio = fed(one * count, [len(one) + 5])
+    seconds = len(found) / audio.sample_rate
+    assert audio.findings().warnings == (
+        f"{count} recordings joined in one file are embedded as one ({seconds:.2f} s)",
+    )
+    np.testing.assert_array_equal(found[: len(alone) - 1152], alone[:-1152])
+    assert abs(len(found) - count * len(alone)) <= 2 * count * 1152

@@ -12,8 +12,9 @@ import soundfile
 
 import golden
 from conftest import posix_only
-from edgel3_onnx import EdgeL3Error, cli
+from edgel3_onnx import EdgeL3Error, cli, embed_corpus, load_embedding_model
 from edgel3_onnx.command import runner
+from edgel3_onnx.corpora import embed
 
 UNGUARDED = """
 import sys
@@ -110,7 +111,7 @@ def test_an_error_of_a_process_is_that_of_the_run(recordings, tmp_path):
 def test_jobs_divide_the_processors_among_them(recordings, tmp_path, monkeypatch, jobs, given, expected):
     asked = []
 
-    def no_work(tasks, options, count):
+    def no_work(tasks, options, count, on_progress):
         asked.append((options.model.num_threads, count))
         yield from ()
 
@@ -118,6 +119,34 @@ def test_jobs_divide_the_processors_among_them(recordings, tmp_path, monkeypatch
     monkeypatch.setattr(runner, "work_in_processes", no_work)
     cli.run(recordings, tmp_path / "out", model_type="micro", jobs=jobs, num_threads=given)
     assert asked == [(expected, jobs)]
+
+
+@pytest.mark.parametrize(
+    ("workers", "given", "loaded", "threads"),
+    [
+        (None, None, None, None),
+        (1, None, None, None),
+        (2, None, None, 4),
+        (3, None, None, 2),
+        (9, None, None, 1),
+        (2, 3, None, 3),
+        (1, 3, None, 3),
+        (2, None, 5, 5),
+        (2, 3, 5, 3),
+    ],
+)
+def test_workers_divide_the_processors_among_them(recordings, tmp_path, monkeypatch, workers, given, loaded, threads):
+    asked = []
+
+    def no_work(found, work, running):
+        asked.append((work.model.num_threads, running.workers))
+        yield from ()
+
+    monkeypatch.setattr(embed, "available_cpus", lambda: 8)
+    monkeypatch.setattr(embed, "embed_inputs", no_work)
+    model = load_embedding_model("micro", num_threads=loaded)
+    embed_corpus(recordings, tmp_path / "out", model=model, workers=workers, cpus_per_worker=given)
+    assert asked == [(threads, workers or 1)]
 
 
 @posix_only

@@ -58,8 +58,15 @@ def test_a_device_that_there_cannot_be_is_an_argument_error(given):
     [
         ("cuda", {"use_tf32": "1"}),
         ("tensorrt", {"trt_fp16_enable": "True"}),
+        ("tensorrt", {"trt_bf16_enable": "1"}),
+        ("tensorrt", {"trt_int8_enable": "1"}),
         ("openvino", {"precision": "FP16"}),
+        ("coreml", {"AllowLowPrecisionAccumulationOnGPU": "1"}),
+        ("qnn", {"enable_htp_fp16_precision": "1"}),
+        ("migraphx", {"migraphx_fp16_enable": "1"}),
         ("migraphx", {"migraphx_bf16_enable": "1"}),
+        ("migraphx", {"migraphx_fp8_enable": "1"}),
+        ("migraphx", {"migraphx_int8_enable": "1"}),
     ],
 )
 def test_an_option_that_contradicts_fp32_is_an_argument_error(name, options):

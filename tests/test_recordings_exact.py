@@ -8,6 +8,7 @@ import pytest
 
 import odd_recordings as odd
 from edgel3_onnx.exceptions import EdgeL3Error
+from edgel3_onnx.recordings import decode
 
 SR = 8000
 SAMPLES = 4001
@@ -80,6 +81,20 @@ def test_every_byte_that_is_cut_off_is_counted(pcm, path):
             np.testing.assert_allclose(findings.lost_seconds, lost / SR, rtol=0, atol=1.1 / SR)
 
 
+@pytest.mark.parametrize("format", ["WAV", "FLAC", "damaged"])
+def test_a_block_has_a_sample_at_least(path, format):
+    data = odd.encoded(odd.signal(SR, 0.05, 2), SR, "WAV" if format == "WAV" else "FLAC", "PCM_16")
+    if format == "damaged":
+        data = odd.encoded(np.zeros(9000), SR, "FLAC", "PCM_16")
+        at = data.index(b"\xff\xf8", 42)
+        data = data[: at + 5] + b"\0\1\2\3" + data[at + 9 :]
+    path.write_bytes(data)
+    expected, _, _ = odd.read(path)
+    with decode.open_recording(str(path)) as recording:
+        blocks = list(recording.blocks(1e-9))
+    assert {len(block) for block in blocks} == {1} and len(blocks) == len(expected)
+
+
 def test_a_header_that_says_too_little(pcm, path):
     data, format, size = pcm
     expected, _ = read_bytes(path, data)
@@ -128,6 +143,16 @@ def test_the_lost_end_of_compressed_samples(path, format, subtype, part):
     np.testing.assert_allclose(findings.announced_seconds, len(audio) / SR + findings.lost_seconds, atol=0.15)
 
 
+@pytest.mark.parametrize("bits", [*range(1, 33)])
+def test_aiff_samples_of_any_size_lie_in_whole_bytes(path, bits):
+    subtype = ("PCM_S8", "PCM_16", "PCM_24", "PCM_32")[-(-bits // 8) - 1]
+    data = odd.encoded(odd.signal(SR, SAMPLES / SR), SR, "AIFF", subtype)
+    expected, _ = read_bytes(path, data)
+    audio, findings = read_bytes(path, patched(data, (b"COMM", 14, ">H", 0), bits))
+    np.testing.assert_array_equal(audio, expected)
+    assert findings.complete and findings.announced_seconds == pytest.approx(SAMPLES / SR, abs=1.1 / SR)
+
+
 FLAC_BLOCK = 4096  # samples of a frame, as libsndfile has libFLAC make them
 
 
@@ -160,6 +185,13 @@ def test_the_hole_of_a_damaged_frame_is_that_frame(flac, path, number):
     expected[number * FLAC_BLOCK : (number + 1) * FLAC_BLOCK] = 0
     assert findings.holes == ((number * FLAC_BLOCK / SR, FLAC_BLOCK / SR),)
     np.testing.assert_array_equal(found, expected)
+
+
+def test_a_flac_that_ends_with_its_header_has_lost_all(flac, path):
+    data, audio, offsets = flac
+    found, findings = read_bytes(path, data[: offsets[0]])
+    assert len(found) == 0 and not findings.complete
+    assert findings.lost_seconds == findings.announced_seconds == len(audio) / SR
 
 
 @pytest.mark.parametrize("behind", [b"", odd.id3v1(), bytes(1000)], ids=["", "tag", "zeros"])
@@ -218,3 +250,41 @@ def test_the_hole_of_a_missing_page_is_where_the_page_was(ogg, path):
         np.testing.assert_array_equal(audio[:begin], expected[:begin])
         np.testing.assert_array_equal(audio[begin:end], 0)
         np.testing.assert_allclose(audio[end:], expected[end:], rtol=0, atol=tolerance)
+
+
+def ogg_page(page, **changes):
+    """The page with other bytes at the offsets of RFC 3533, section 6, and the checksum that belongs to it."""
+    changed = bytearray(page)
+    for name, value in changes.items():
+        at, size = {"magic": (0, 4), "flags": (5, 1), "position": (6, 8), "number": (18, 4)}[name]
+        changed[at : at + size] = value if name == "magic" else value.to_bytes(size, "little", signed=value < 0)
+    changed[22:26] = bytes(4)
+    register = 0
+    for byte in changed:
+        register ^= byte << 24
+        for _ in range(8):
+            register = (register << 1 ^ 0x04C11DB7 * (register >> 31)) & 0xFFFFFFFF
+    changed[22:26] = register.to_bytes(4, "little")
+    return bytes(changed)
+
+
+def test_ogg_pages_on_which_nothing_ends_say_no_time(ogg, path):
+    pages, ends, _, _ = ogg
+    assert ogg_page(pages[5]) == pages[5]
+    nothing = ogg_page(pages[8][:26] + b"\0", position=-1, number=8, flags=0)
+    audio, findings = read_bytes(path, b"".join(pages[:8]) + nothing)
+    assert len(audio) == round(ends[7] * SR) and findings.complete
+
+
+@pytest.mark.parametrize("changes", [{"magic": b"OggX"}, {"flags": 8}, {"flags": 255}])
+def test_what_is_no_ogg_page_says_no_time(ogg, path, changes):
+    """At the end, where what is lost is told by a damaged page, and here can only be guessed by how much lies there."""
+    pages, ends, _, _ = ogg
+    behind = ogg_page(pages[8], position=1 << 40, **changes)
+    audio, findings = read_bytes(path, b"".join(pages[:8]) + behind)
+    assert len(audio) == round(ends[7] * SR) and not findings.complete
+    np.testing.assert_allclose(findings.lost_seconds, ends[8] - ends[7], rtol=0.7)
+    damaged = bytearray(ogg_page(pages[8], position=int.from_bytes(pages[8][6:14], "little") * 2))
+    damaged[100] ^= 1
+    _, findings = read_bytes(path, b"".join(pages[:8]) + damaged)
+    np.testing.assert_allclose(findings.lost_seconds, 2 * ends[8] - ends[7], rtol=0.01, atol=0.1)

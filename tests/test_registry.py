@@ -36,6 +36,9 @@ def test_sparse_is_found_by_training_and_sparsity(retrain_type, sparsity):
 
 def test_the_default_is_edgel3s():
     assert find_variant().id == "sparse-ft-95.45"
+    assert find_variant("sea").id == "sea-128"
+    assert find_variant("sparse", retrain_type="kd").id == "sparse-kd-95.45"
+    assert find_variant("sparse", sparsity=53.5).id == "sparse-ft-53.5"
 
 
 @pytest.mark.parametrize(

@@ -152,6 +152,17 @@ def test_a_part_that_cannot_be_written_fails_what_is_in_it_and_no_more(folder, t
     assert (again.done, again.skipped, again.failed) == (1, 2, 0)
 
 
+@pytest.mark.parametrize("existing", ["skip", None])
+def test_where_nothing_can_be_tried_no_model_is_needed(tmp_path, existing):
+    """Here none can be had."""
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SystemExit) as caught:
+        cli.run([tmp_path / "empty"], tmp_path / "out", model_type="sparse", existing=existing)
+    assert caught.value.code == cli.EXIT_NO_RECORDINGS
+    with pytest.raises(EdgeL3Error, match=r"Cannot get the weights of sparse-ft-95\.45"):
+        cli.run([tmp_path / "empty", tmp_path / "a.wav"], tmp_path / "out", model_type="sparse", existing=existing)
+
+
 def test_a_dry_run_tells_and_does_nothing(folder, tmp_path, capsys):
     out = tmp_path / "out"
     run(folder / "1.wav", out)

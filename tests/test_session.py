@@ -220,6 +220,14 @@ def test_auto_on_the_cpu_takes_the_engine_that_is_faster(network, level, seeded_
     assert engine.providers == (["CPUExecutionProvider"] if slow else ["native"])
 
 
+def test_auto_takes_the_engine_that_there_is_even_where_it_is_slow(seeded_graph, monkeypatch, caplog):
+    caplog.set_level(logging.INFO, "edgel3_onnx")
+    monkeypatch.setattr("edgel3_onnx.engines.session.installed_providers", lambda: [])
+    monkeypatch.setattr("edgel3_onnx.engines.session.faster_than_onnxruntime", lambda network: False)
+    assert open_engine(seeded_graph("sea-64"), "auto").providers == ["native"]
+    assert "provider auto: running on native: ONNX Runtime is not installed" in caplog.messages
+
+
 def test_auto_runs_on_the_cpu_provider_what_native_cannot(tmp_path, seeded_graph):
     from edgel3_onnx.export.convert.waveform import add_front_end
 

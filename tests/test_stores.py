@@ -17,7 +17,7 @@ import pytest
 import soundfile
 
 import golden
-from edgel3_onnx import EdgeL3Error, cli, embed_corpus, load_embedding_model
+from edgel3_onnx import EdgeL3ArgumentError, EdgeL3Error, cli, embed_corpus, load_embedding_model
 from edgel3_onnx.outputs.inspect import read_metadata
 from edgel3_onnx.recordings import location
 from test_corpora import assert_same_rows
@@ -257,3 +257,38 @@ def test_what_fsspec_knows(corpus, micro, tmp_path):
     assert embed_corpus("memory://bucket/a.flac", tmp_path / "set", model=micro).done == 1
     assert embed_corpus("memory://bucket", "memory://set", model=micro).done == 1
     assert [name for name in memory.ls("/set", detail=False) if "part-" in name]
+
+
+def test_a_filesystem_of_ones_own(s3, corpus, tmp_path, micro, monkeypatch):
+    """Where the environment does not say how to reach a store: pyarrow's object, and fsspec's, in several processes."""
+    from pyarrow import fs
+
+    s3(0)
+    paths = sorted((corpus / "in" / "1").glob("*.wav"))[:6]
+    for path in paths:
+        put(urllib.request.quote(f"own/{path.name}"), path.read_bytes())
+    endpoint = os.environ["AWS_ENDPOINT_URL"]
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    location._store.cache_clear()
+    try:
+        own = fs.S3FileSystem(access_key="test", secret_key="test", region="us-east-1", endpoint_override=endpoint)
+        embed_corpus(paths, tmp_path / "whole", model=micro)
+        for number, options in enumerate([{}, {"workers": 2, "chunk_files": 1}]):
+            out = f"s3://corpus/own-set{number}"
+            assert embed_corpus("s3://corpus/own", out, model=micro, filesystem=own, **options).done == 6
+            with location.reached_by(own):
+                assert_same_rows(table(parts_in_store(out)), table((tmp_path / "whole").glob("part-*")))
+                with pytest.raises(EdgeL3ArgumentError, match="other runs of this process"):
+                    embed_corpus("s3://corpus/own", out, model=micro, filesystem=fs.LocalFileSystem())
+    finally:
+        location._store.cache_clear()
+    with pytest.raises(EdgeL3ArgumentError, match="filesystem must be one of pyarrow's or fsspec's, got 3"):
+        embed_corpus(paths, tmp_path / "other", model=micro, filesystem=3)
+
+
+def test_a_filesystem_of_fsspec(corpus, micro, tmp_path):
+    directory = pytest.importorskip("fsspec").filesystem("dir", path=str(corpus / "in"), target_protocol="file")
+    summary = embed_corpus("dir://1", tmp_path / "set", model=micro, filesystem=directory)
+    embed_corpus(corpus / "in" / "1", tmp_path / "whole", model=micro)
+    assert summary.done == 67
+    assert_same_rows(table((tmp_path / "set").glob("part-*")), table((tmp_path / "whole").glob("part-*")))

@@ -10,9 +10,9 @@ from edgel3_onnx.atomic import remove_abandoned
 from edgel3_onnx.command import interrupt
 from edgel3_onnx.command.corpus import Plan, Task
 from edgel3_onnx.corpora.pool import Say, work_in_processes
-from edgel3_onnx.corpora.records import Record
+from edgel3_onnx.corpora.records import OnProgress, Progress, Record, no_progress
 from edgel3_onnx.exceptions import EdgeL3Error
-from edgel3_onnx.files import EmbeddedFile, embed_files
+from edgel3_onnx.files import EmbeddedFile, OnRead, embed_files
 from edgel3_onnx.gathering import Embeddings
 from edgel3_onnx.models import EmbeddingModel, ModelOptions
 from edgel3_onnx.options import EmbeddingOptions
@@ -38,14 +38,26 @@ class RunOptions:
         """As a crew of :func:`edgel3_onnx.corpora.pool.work_in_processes`."""
         model = self.model.load()
         say("ready", None)
-        yield from work(model, units, self, on_embedded=lambda task: say("embedded", task.key))
+        yield from work(
+            model,
+            units,
+            self,
+            on_embedded=lambda task: say("embedded", task.key),
+            on_read=lambda file, seconds: say("progress", (file.path, seconds)),
+        )
 
     def lost(self, unit: Task, how: str) -> Record:
         return _record(unit, "failed", f"the process that worked on it {how}, twice")
 
 
 def run_tasks(
-    plan: Plan, options: RunOptions, jobs: int, *, dry_run: bool = False, show_progress: bool = False
+    plan: Plan,
+    options: RunOptions,
+    jobs: int,
+    *,
+    dry_run: bool = False,
+    show_progress: bool = False,
+    on_progress: OnProgress = no_progress,
 ) -> Generator[Record, None, None]:
     """The records of a run over the files of ``plan``, in this process or in ``jobs`` ones.
 
@@ -61,13 +73,19 @@ def run_tasks(
     _sweep(plan)
     if jobs > 1:
         options.model.graph()  # made here once, or refused before anything is started
-        return _in_processes(plan, options, jobs)
-    return work(options.model.load(), plan.tasks, options, show_progress=show_progress)
+        return _in_processes(plan, options, jobs, on_progress)
+    return work(
+        options.model.load(),
+        plan.tasks,
+        options,
+        show_progress=show_progress,
+        on_read=lambda file, seconds: on_progress(Progress("1", file.path, seconds)),
+    )
 
 
-def _in_processes(plan: Plan, options: RunOptions, jobs: int) -> Generator[Record, None, None]:
+def _in_processes(plan: Plan, options: RunOptions, jobs: int, on_progress: OnProgress) -> Generator[Record, None, None]:
     try:
-        yield from work_in_processes(plan.tasks, options, jobs)
+        yield from work_in_processes(plan.tasks, options, jobs, on_progress)
     finally:
         _sweep(plan)  # of what processes that died had written
 
@@ -84,10 +102,12 @@ def work(
     *,
     show_progress: bool = False,
     on_embedded: Callable[[Task], None] = lambda task: None,
+    on_read: OnRead = lambda file, seconds: None,
 ) -> Generator[Record, None, None]:
     """Embed and save the files of ``tasks``.
 
-    ``on_embedded`` is called for each task that has been decoded and embedded, or failed, before it is saved.
+    ``on_embedded`` is called for each task that has been decoded and embedded, or failed, before it is saved;
+    ``on_read`` is that of :func:`edgel3_onnx.files.embed_files`.
 
     Yields
     ------
@@ -124,7 +144,9 @@ def work(
 
     with OutputGroup() as group:
         try:
-            for job in embed_files(model, jobs(), options.embedding, options.reading, show_progress=show_progress):
+            for job in embed_files(
+                model, jobs(), options.embedding, options.reading, show_progress=show_progress, on_read=on_read
+            ):
                 task, metadata = started.popleft()
                 on_embedded(task)
                 if job.error is None and not record.has_source(metadata):

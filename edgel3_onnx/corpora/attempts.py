@@ -10,12 +10,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from typing import Any
 
 from edgel3_onnx.corpora.place import ATTEMPTS, Place
 from edgel3_onnx.corpora.pool import WORKER
 from edgel3_onnx.files import EmbeddedFile, embed_files
 from edgel3_onnx.models import ModelOptions
 from edgel3_onnx.options import EmbeddingOptions
+from edgel3_onnx.recordings import location
 from edgel3_onnx.recordings.decode import ReadingOptions
 
 _TRIES = 2  # processes that a file must kill, each with nothing else to do, to be the one to blame
@@ -40,18 +42,19 @@ def attempt(place: Place, chunk: str) -> Iterator[int]:
 
 
 def killers(
-    paths: Sequence[str], model: ModelOptions, options: EmbeddingOptions, reading: ReadingOptions
+    paths: Sequence[str], model: ModelOptions, options: EmbeddingOptions, reading: ReadingOptions, filesystem: Any
 ) -> dict[str, str]:
     """The files that end a process which embeds them, and how: each alone, in a process that does nothing else."""
     found: dict[str, str] = {}
-    child = _Child(model, options, reading)
+    given = (model, options, reading, filesystem)
+    child = _Child(*given)
     try:
         for path in paths:
             for last in range(1, _TRIES + 1):
                 how = child.survives(path)
                 if how is None:
                     break
-                child = _Child(model, options, reading)
+                child = _Child(*given)
                 if last == _TRIES:
                     found[path] = f"the process that worked on it {how}, twice"
     finally:
@@ -60,10 +63,10 @@ def killers(
 
 
 class _Child:
-    def __init__(self, model: ModelOptions, options: EmbeddingOptions, reading: ReadingOptions) -> None:
+    def __init__(self, *given: Any) -> None:
         context = get_context("spawn")
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_embed_alone, args=(theirs, model, options, reading), name=WORKER)
+        self._process = context.Process(target=_embed_alone, args=(theirs, *given), name=WORKER)
         self._process.start()
         theirs.close()
 
@@ -87,12 +90,12 @@ class _Child:
 
 
 def _embed_alone(
-    connection: Connection, options: ModelOptions, embedding: EmbeddingOptions, reading: ReadingOptions
+    connection: Connection, options: ModelOptions, embedding: EmbeddingOptions, reading: ReadingOptions, filesystem: Any
 ) -> None:
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, signal.SIG_IGN)  # whoever started this closes the connection
     model = options.load()
-    with suppress(EOFError, OSError):
+    with location.reached_by(filesystem), suppress(EOFError, OSError):
         while True:
             job = EmbeddedFile(connection.recv())
             for _ in embed_files(model, [job], embedding, reading, on_rows=lambda job, rows: None, rows_at_once=1):

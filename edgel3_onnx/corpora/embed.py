@@ -20,8 +20,8 @@ from edgel3_onnx.exceptions import EdgeL3ArgumentError
 from edgel3_onnx.labels import Region
 from edgel3_onnx.models import EmbeddingModel, given_or_loaded
 from edgel3_onnx.options import EmbeddingOptions
+from edgel3_onnx.recordings import location
 from edgel3_onnx.recordings.decode import ReadingOptions
-from edgel3_onnx.recordings.location import absolute
 
 
 def embed_corpus(
@@ -48,6 +48,7 @@ def embed_corpus(
     plan: str | os.PathLike[str] | None = None,
     existing: str = "error",
     max_attempts: int = 2,
+    filesystem: Any = None,
     on_record: Callable[[Record], None] = lambda record: None,
 ) -> Summary:
     """Embed many recordings into one parquet dataset: one row per window, exactly once, however often a run is killed.
@@ -93,6 +94,9 @@ def embed_corpus(
         on with.
     max_attempts : int
         Workers that may die over a chunk before each file of it is tried alone, to find the one to blame.
+    filesystem : pyarrow.fs.FileSystem, fsspec.AbstractFileSystem or None
+        What opens all URIs among ``inputs`` and ``output``, with its own endpoint and credentials; it travels to each
+        worker. None: what pyarrow or fsspec make of each URI and the environment.
     on_record : callable
         Is given the record of each input, when its rows are on disk, or it failed or is skipped.
 
@@ -130,31 +134,33 @@ def embed_corpus(
             cpus_per_worker = max(available_cpus() // count, 1)
     if cpus_per_worker is not None:
         settings = replace(settings, num_threads=check_count("cpus_per_worker", cpus_per_worker))
-    items = [inputs] if isinstance(inputs, str | os.PathLike) else inputs or []
-    listing = find(items, LeftOut(), recursive=check_flag("recursive", recursive))
-    found, selection, _ = select(listing, offset, duration, edges, regions)
-    corpus = Work(
-        absolute(os.fspath(output)),
-        settings,
-        options if isinstance(options, EmbeddingOptions) else EmbeddingOptions.of(options or {}),
-        ReadingOptions(check_flag("strict", strict)),
-        selection,
-        check_count("max_attempts", max_attempts),
-    )
-    running = Running(
-        count,
-        cluster,
-        check_count("chunk_files", chunk_files),
-        check_count("chunk_bytes", chunk_bytes),
-        "skip" if inputs is None else None if existing == "error" else existing,
-        plan=None if plan is None else os.path.abspath(os.fspath(plan)),
-        shard=shard,
-    )
-    tally = Tally()
-    with closing(embed_inputs(None if inputs is None else found, corpus, running)) as records:
-        for each in records:
-            tally.add(each)
-            on_record(each)
+    with location.reached_by(filesystem):
+        items = [inputs] if isinstance(inputs, str | os.PathLike) else inputs or []
+        listing = find(items, LeftOut(), recursive=check_flag("recursive", recursive))
+        found, selection, _ = select(listing, offset, duration, edges, regions)
+        corpus = Work(
+            location.absolute(os.fspath(output)),
+            settings,
+            options if isinstance(options, EmbeddingOptions) else EmbeddingOptions.of(options or {}),
+            ReadingOptions(check_flag("strict", strict)),
+            selection,
+            filesystem,
+            check_count("max_attempts", max_attempts),
+        )
+        running = Running(
+            count,
+            cluster,
+            check_count("chunk_files", chunk_files),
+            check_count("chunk_bytes", chunk_bytes),
+            "skip" if inputs is None else None if existing == "error" else existing,
+            plan=None if plan is None else os.path.abspath(os.fspath(plan)),
+            shard=shard,
+        )
+        tally = Tally()
+        with closing(embed_inputs(None if inputs is None else found, corpus, running)) as records:
+            for each in records:
+                tally.add(each)
+                on_record(each)
     return tally.summary(time.monotonic() - started)
 
 

@@ -67,7 +67,11 @@ class PartWriter:
         try:
             self._draft = self._place.draft()
             self._writer = parquet.ParquetWriter(
-                self._draft.path, rows.schema(self._dim), compression="zstd", write_page_checksum=True
+                self._draft.path,
+                rows.schema(self._dim),
+                compression="zstd",
+                use_dictionary=["path", "label"],
+                write_page_checksum=True,
             )
         except OSError as error:
             raise self._give_up(error) from error

@@ -154,7 +154,8 @@ def _read_npy(file: IO[bytes]) -> tuple[int, Metadata]:
     if not trailer.endswith(b"\n"):
         raise ValueError("it has no metadata")
     metadata = from_json(trailer)
-    if metadata.get("embedding_crc32", checksum) != checksum:  # the first release wrote none
+    unwritten = None if "graph_sha256" in metadata else checksum  # the first release wrote neither
+    if metadata.get("embedding_crc32", unwritten) != checksum:
         raise ValueError("its checksum is another")
     return shape[0], metadata
 

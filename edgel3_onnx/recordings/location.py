@@ -13,10 +13,11 @@ import time
 from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, BinaryIO, TypeVar
 
-from edgel3_onnx.exceptions import EdgeL3Error
+from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error
 
 _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://([^/]*)/?(.*)", re.DOTALL)  # of more letters than a drive has
 _MEMBER = re.compile(r"(.*)::(\d+)\+(\d+)::(.*)", re.DOTALL)
@@ -85,6 +86,55 @@ def members(archive: str) -> Iterator[tuple[str, str]]:
         raise EdgeL3Error(f"cannot be read ({getattr(error, 'strerror', None) or error})") from error
 
 
+_given: list[Any] = []  # the pyarrow filesystem of each block of reached_by that has not ended; all are the same
+
+
+@contextmanager
+def reached_by(filesystem: Any) -> Iterator[None]:
+    """Let ``filesystem`` serve all URIs in the block, in all threads: one of pyarrow's or fsspec's. None: as ever.
+
+    Raises
+    ------
+    EdgeL3ArgumentError
+        If it is none, or another block of this process has another one.
+    """
+    if filesystem is None:
+        yield
+        return
+    store = _as_pyarrow(filesystem)
+    with _recent_lock:
+        if any(store != other for other in _given):
+            raise EdgeL3ArgumentError("filesystem must be that of the other runs of this process, got another one")
+        _given.append(store)
+        _recent.clear()
+    try:
+        yield
+    finally:
+        with _recent_lock:
+            _given.pop()
+            _recent.clear()
+
+
+def _as_pyarrow(filesystem: Any) -> Any:
+    try:
+        from pyarrow import fs
+    except ModuleNotFoundError as error:
+        raise EdgeL3Error("filesystem needs pyarrow: pip install 'edgel3-onnx[parquet]'") from error
+    if isinstance(filesystem, fs.FileSystem):
+        return filesystem
+    if not hasattr(filesystem, "_strip_protocol"):
+        raise EdgeL3ArgumentError(f"filesystem must be one of pyarrow's or fsspec's, got {filesystem!r}")
+    return fs.PyFileSystem(fs.FSSpecHandler(filesystem))
+
+
+def _base(store: Any, scheme: str, host: str) -> str:
+    """Where a URI's host is in a filesystem that was given."""
+    fsspec = getattr(getattr(store, "handler", None), "fs", None)
+    if fsspec is not None:
+        return str(fsspec._strip_protocol(f"{scheme}://{host}"))
+    return "/" if store.type_name in ("hdfs", "local") else host.partition("@")[0]
+
+
 @lru_cache(64)
 def _store(scheme: str, host: str) -> tuple[Any, str]:
     """A pyarrow filesystem, and what to put in front of paths there."""
@@ -109,7 +159,10 @@ def resolve(location: str) -> tuple[Any, str]:
     match = _URI.fullmatch(location)
     assert match is not None
     try:
-        store, base = _store(match[1], match[2])
+        if _given:
+            store, base = _given[0], _base(_given[0], match[1], match[2])
+        else:
+            store, base = _store(match[1], match[2])
     except ModuleNotFoundError as error:
         raise EdgeL3Error(f"{match[1]}:// needs pyarrow: pip install 'edgel3-onnx[parquet]'") from error
     return store, f"{base.rstrip('/')}/{match[3]}" if match[3] else base

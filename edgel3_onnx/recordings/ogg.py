@@ -185,7 +185,7 @@ def _view(file: BinaryIO, stream: _Stream, pages: list[_Page], pre_skip: int) ->
             if base is None:
                 base = page.position - _opus_duration(data)
             data[6:14] = (page.position - base).to_bytes(8, "little", signed=True)
-        data[5] = data[5] & ~LAST | LAST * is_last
+        data[5] |= LAST * is_last
         data[18:22] = number.to_bytes(4, "little")
         data[22:26] = _checksum(data)
         head = _HEAD + data[_HEAD - 1]
