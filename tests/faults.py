@@ -45,6 +45,7 @@ FAULTS = {
 # What is typed, and whether outputs of an earlier run are there: one that is kept, and one that is replaced.
 SCENARIOS = {
     "npz": ["--skip-existing"],
+    "npz-together": ["--skip-existing"],  # all get their names at the end
     "npy": ["--format", "npy", "--overwrite"],
     "parquet": ["--format", "parquet", "--skip-existing"],
     "parquet-anew": ["--format", "parquet", "--overwrite"],
@@ -59,11 +60,17 @@ class Attempts:
     def __init__(self, folder: Path, scenario: str) -> None:
         self.folder = folder
         self.options = SCENARIOS[scenario]
+        if scenario == "npz-together":
+            from edgel3_onnx.outputs import group
+
+            group._SHARE = -1.0
         self.format = self.options[self.options.index("--format") + 1] if "--format" in self.options else "npz"
         self.map = mmap.mmap(os.open(os.environ["FAULTS_STATE"], os.O_RDWR), STATE.size)
         self.out, self.report = folder / "out", folder / "report" / "run.jsonl"
         self.pristine = folder.parent / "pristine"
-        self.inputs = make_recordings(folder / "in", RECORDINGS if scenario == "npz" else RECORDINGS[:2])
+        self.inputs = make_recordings(
+            folder / "in", RECORDINGS if scenario in ("npz", "npz-together") else RECORDINGS[:2]
+        )
         self.out.mkdir()
         self.report.parent.mkdir()
         first = ["--format", self.format, *(["-t", "0.3"] if scenario == "parquet-anew" else [])]

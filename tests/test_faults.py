@@ -45,7 +45,13 @@ def attempt(library, folder, scenario, fault, step):
 
 @pytest.mark.parametrize(
     ("scenario", "fault", "step", "least"),
-    [("npz", "EIO", 16, 8), ("npy", "ENOSPC", 3, 2), ("parquet", "EIO", 9, 5), ("parquet-anew", "EACCES", 4, 3)],
+    [
+        ("npz", "EIO", 16, 8),
+        ("npz-together", "EIO", 17, 8),
+        ("npy", "ENOSPC", 3, 2),
+        ("parquet", "EIO", 9, 5),
+        ("parquet-anew", "EACCES", 4, 3),
+    ],
 )
 def test_some_calls_that_fail(library, tmp_path, scenario, fault, step, least):
     assert attempt(library, tmp_path, scenario, fault, step) >= least
@@ -90,7 +96,7 @@ def test_the_disk_has_each_file_before_its_name_and_the_name_before_it_is_report
         if call == "write" and path.endswith("report.jsonl"):
             output = records.pop(0)["output"]
             assert output in durable if output else any("/part-" in name for name in durable)
-            assert output is None or {str(out), str(out.parent)} <= durable
+            assert "jobs" in options or {str(out), str(out.parent)} <= durable  # which another process may have made
         elif call in ("write", "ftruncate"):
             synced.discard(path)
         elif call == "fsync":

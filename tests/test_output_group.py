@@ -28,16 +28,12 @@ COUNT = 5
 
 
 class Clock:
-    """Time that goes on by ``step`` seconds whenever it is asked for, and by ``disk`` seconds in a wait for a file."""
+    """Time that goes on by ``disk`` seconds in a wait for a file or folder, and else when a test says so."""
 
-    def __init__(self, monkeypatch, step, disk):
-        self.now, self.step, self.disk, self.synced = 0.0, step, disk, []
-        monkeypatch.setattr(group.time, "monotonic", self.tell)
+    def __init__(self, monkeypatch, disk):
+        self.now, self.disk, self.synced = 0.0, disk, []
+        monkeypatch.setattr(group.time, "monotonic", lambda: self.now)
         monkeypatch.setattr(os, "fsync", self.sync)
-
-    def tell(self):
-        self.now += self.step
-        return self.now
 
     def sync(self, descriptor):
         self.now += self.disk
@@ -137,7 +133,8 @@ def test_an_interruption_of_the_wait_loses_one_at_most(tmp_path, monkeypatch):
 )
 def test_a_group_is_due_when_waiting_costs_little_or_many_wait(tmp_path, monkeypatch, between, disk, sizes):
     """A wait is for each file, and once for the folder."""
-    clock = Clock(monkeypatch, 0.0, disk)
+    clock = Clock(monkeypatch, disk)
+    monkeypatch.setattr(group, "_MOST", 32)
     outputs, found, waiting = OutputGroup(), [], 0
     for k in range(40):
         clock.now += between
@@ -153,7 +150,7 @@ def test_a_group_is_due_when_waiting_costs_little_or_many_wait(tmp_path, monkeyp
 
 
 def test_without_a_way_to_sync_all_at_once_each_file_is(tmp_path, monkeypatch):
-    clock = Clock(monkeypatch, 0.0, 0.0)
+    clock = Clock(monkeypatch, 0.0)
     monkeypatch.setattr(durable.ctypes, "CDLL", lambda name: object())
     with OutputGroup() as outputs:
         for k in range(3):

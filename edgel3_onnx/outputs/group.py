@@ -12,7 +12,7 @@ from edgel3_onnx.atomic import PartialFile, cannot_be_written
 from edgel3_onnx.durable import sync_file_system, sync_folders
 from edgel3_onnx.exceptions import EdgeL3Error
 
-_MOST = 32  # outputs that wait, each an open file
+_MOST = 64  # outputs that wait, each an open file
 _SHARE = 0.02  # of the time may go into waiting for the disk, while fewer wait
 
 
