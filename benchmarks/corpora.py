@@ -1,8 +1,8 @@
 """What a corpus costs: its plan and its resume for ten million files, the local engine, Ray's, the memory of a worker.
 
-python benchmarks/corpora.py plan [FILES]            a plan of FILES names, and a resume of it: seconds, peak memory
+python benchmarks/corpora.py plan [FILES]            a list, a plan of FILES names, a resume of it: seconds, peak memory
 python benchmarks/corpora.py jobs PYTHON [short|long] parquet by --jobs 2 here and by another release's, interleaved
-python benchmarks/corpora.py ray                     CPU seconds of Ray's engine against --jobs 2
+python benchmarks/corpora.py ray                     CPU seconds of Ray's engine against --jobs 2, on an idle machine
 python benchmarks/corpora.py memory [HOURS]          peak memory of a worker: one minute against HOURS
 """
 
@@ -14,6 +14,9 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -36,69 +39,97 @@ def noise(path: Path, seconds: float, seed: int = 0) -> None:
 
 def plan(files: int) -> None:
     """Names, sizes and times are made up: what is measured is neither a disk nor a network."""
-    from edgel3_onnx.corpora.inputs import Input
+    from edgel3_onnx.corpora.inputs import Input, LeftOut, find, listed
     from edgel3_onnx.corpora.parts import part_name
     from edgel3_onnx.corpora.place import Folder
-    from edgel3_onnx.corpora.plan import Cutter
+    from edgel3_onnx.corpora.plan import Cutter, plans
     from edgel3_onnx.corpora.run import CorpusRun
     from edgel3_onnx.outputs.record import MANNER
 
-    common = {**dict.fromkeys((*MANNER, "raw")), "graph_sha256": "0" * 64}
+    common = {**dict.fromkeys((*MANNER, "raw", "part")), "graph_sha256": "0" * 64}
 
-    def inputs():
+    def names() -> Iterator[str]:
         for k in range(files):
-            yield Input(f"/data/station-{k // 100_000:03}/2026-01-01/recording-{k:09}.flac", state=(5_000_000 + k, k))
+            yield f"/data/station-{k // 100_000:03}/2026-01-01/recording-{k:09}.flac"
+
+    def inputs() -> Iterator[Input]:
+        for k, name in enumerate(names()):
+            yield Input(name, state=(5_000_000 + k, k))
+
+    def listing(path: Path) -> None:
+        watch = Watch("list")
+        count = sum(1 for _ in find(listed(path), LeftOut()))
+        watch.say(f"{count} lines read")
+
+    def plan_or_resume(what: str, place: Folder, existing: str | None) -> None:
+        watch = Watch(what)
+        run = CorpusRun(place, existing)
+        watch.say("what is there read")
+        counts = Counter(record.status for record in run.plan(inputs(), common, Cutter()))
+        watch.say(f"{files} files looked up, {run.total} records announced, so far {dict(counts)}")
+        chunks = [len(chunk.entries) for chunk in run._chunks()]
+        watch.say(f"{sum(chunks)} files to do in {len(chunks)} chunks listed")
 
     with tempfile.TemporaryDirectory() as folder:
-        place = Folder(folder)
-
-        def step(name: str, existing: str | None) -> None:
-            start = time.perf_counter()
-            run = CorpusRun(place, existing)
-            opened = time.perf_counter()
-            counts: dict[str, int] = {}
-            for record in run.plan(inputs(), common, Cutter()):
-                counts[record.status] = counts.get(record.status, 0) + 1
-            planned = time.perf_counter()
-            owed = sum(len(chunk.entries) for chunk in run._chunks())
-            ended = time.perf_counter()
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            print(
-                f"{name}: {files} files, opened in {opened - start:.1f} s, looked up in {planned - opened:.1f} s, "
-                f"{owed} to do listed in {ended - planned:.1f} s, {counts}; peak so far {peak:.0f} MB",
-                flush=True,
-            )
-
-        child = os.fork()  # so that each has a peak of its own
-        if child == 0:
-            step("plan", None)
-            os._exit(0)
-        os.waitpid(child, 0)
-        (saved,) = Path(folder, "_plan").iterdir()
+        place, lines = Folder(os.path.join(folder, "dataset")), Path(folder, "lines")
+        with lines.open("w") as file:
+            file.writelines(f"{name}\n" for name in names())
+        apart(listing, lines)
+        lines.unlink()
+        apart(plan_or_resume, "plan", place, None)
+        (saved,) = Path(place.shown("_plan")).iterdir()
         print(f"the plan has {saved.stat().st_size / 1e6:.0f} MB")
-        from edgel3_onnx.corpora.plan import plans
-
-        names: dict[str, None] = {}
+        chunks: dict[str, None] = {}
         for table in plans(place)[0].columns(["chunk"]):
-            names |= dict.fromkeys(table["chunk"].unique().to_pylist())
-        for number, name in enumerate(names):
-            if number % 2:  # half of the chunks are done
-                Path(folder, part_name(name)).touch()
-        del names
-        child = os.fork()
-        if child == 0:
-            step("resume, half of it done", "skip")
-            os._exit(0)
-        os.waitpid(child, 0)
+            chunks |= dict.fromkeys(table["chunk"].unique().to_pylist())
+        for name in list(chunks)[::2]:  # half of the chunks are done
+            Path(place.shown(part_name(name))).touch()
+        del chunks
+        apart(plan_or_resume, "resume, half of it done", place, "skip")
+
+
+class Watch:
+    """Tells what each step of this process took, and its peak memory until then."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._start()
+
+    def _start(self) -> None:
+        self._began = time.perf_counter(), time.process_time()
+
+    def say(self, step: str) -> None:
+        seconds, cpu = time.perf_counter() - self._began[0], time.process_time() - self._began[1]
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(f"{self._what}: {step} in {seconds:.1f} s ({cpu:.1f} CPU seconds), peak {peak:.0f} MB", flush=True)
+        self._start()
+
+
+def apart(function: Callable[..., None], *arguments: object) -> None:
+    """Call it in a process of its own, so that it has a peak of its own."""
+    child = os.fork()
+    if child == 0:
+        try:
+            function(*arguments)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    if os.waitpid(child, 0)[1]:
+        sys.exit(1)
 
 
 def timed(python: str, arguments: list[str]) -> tuple[float, float]:
-    """Seconds, and CPU seconds, of a command."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    start = time.perf_counter()
+    """Seconds of a command, and CPU seconds of the machine meanwhile: Ray's processes are nobody's children."""
+    before, start = busy(), time.perf_counter()
     subprocess.run([python, "-P", *arguments], check=True, stderr=subprocess.DEVNULL, cwd="/")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.perf_counter() - start, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return time.perf_counter() - start, busy() - before
+
+
+def busy() -> float:
+    """CPU seconds of all processes since the machine started."""
+    user, nice, system, *_ = Path("/proc/stat").read_text().split("\n")[0].split()[1:]
+    return (int(user) + int(nice) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def jobs(other: str, length: str = "", rounds: int = 3) -> None:
@@ -135,26 +166,31 @@ ray.shutdown()
 """
 
 
-def ray() -> None:
-    """Thirty minutes in 60 files; Ray's start-up is that of the same on one file of a second."""
+def ray(rounds: int = 2) -> None:
+    """Thirty minutes in 60 files; start-up is that of the same processes on two files of a second."""
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for kind, count, seconds in (("one", 1, 1), ("many", 60, 30)):
+        for kind, count, seconds in (("few", 2, 1), ("many", 60, 30)):
             (folder / kind).mkdir()
             for k in range(count):
                 noise(folder / kind / f"{k:02}.wav", seconds, k)
-        cpu = {}
-        for kind in ("one", "many"):
-            out = folder / f"ray-{kind}"
-            cpu["ray", kind] = timed(sys.executable, ["-c", RAY, str(folder / kind), str(out)])[1]
-            out = folder / f"jobs-{kind}"
-            command = ["-m", "edgel3_onnx", str(folder / kind), "--format", "parquet", "-o", str(out), "--jobs", "2"]
-            cpu["jobs", kind] = timed(sys.executable, [*command, "--threads", "1", *MODEL])[1]
-        print({" ".join(key): round(value, 2) for key, value in cpu.items()})
-        beyond = {engine: cpu[engine, "many"] - cpu[engine, "one"] for engine in ("ray", "jobs")}
-        print(f"CPU seconds beyond start-up: Ray {beyond['ray']:.2f}, --jobs {beyond['jobs']:.2f}, "
-              f"ratio {beyond['ray'] / beyond['jobs']:.3f}")  # fmt: skip
+        ratios = []
+        for number in range(rounds):
+            cpu = {}
+            for kind in ("few", "many"):
+                out = folder / f"ray-{kind}-{number}"
+                cpu["ray", kind] = timed(sys.executable, ["-c", RAY, str(folder / kind), str(out)])[1]
+                out = folder / f"jobs-{kind}-{number}"
+                command = ["-m", "edgel3_onnx", str(folder / kind), "--format", "parquet", "-o", str(out)]
+                command += ["--jobs", "2", "--threads", "1"]
+                cpu["jobs", kind] = timed(sys.executable, [*command, *MODEL])[1]
+            print({" ".join(key): round(value, 2) for key, value in cpu.items()})
+            beyond = {engine: cpu[engine, "many"] - cpu[engine, "few"] for engine in ("ray", "jobs")}
+            ratios.append(beyond["ray"] / beyond["jobs"])
+            print(f"CPU seconds beyond start-up: Ray {beyond['ray']:.2f}, --jobs {beyond['jobs']:.2f}, "
+                  f"ratio {ratios[-1]:.3f}", flush=True)  # fmt: skip
+        print(f"median ratio {statistics.median(ratios):.3f}")
 
 
 PEAK = """
@@ -166,7 +202,8 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
 
 
-def memory(hours: float) -> None:
+def memory(hours: float) -> float:
+    """Megabytes that the peak of a worker grows by, from a recording of a minute to one of ``hours``."""
     with tempfile.TemporaryDirectory() as name:
         peaks = []
         for kind, seconds in (("a minute", 60), (f"{hours:g} hours", hours * 3600)):
@@ -176,6 +213,7 @@ def memory(hours: float) -> None:
             peaks.append(float(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
             print(f"peak of a worker, {kind}: {peaks[-1]:.0f} MB", flush=True)
         print(f"growth: {peaks[1] - peaks[0]:.0f} MB")
+        return peaks[1] - peaks[0]
 
 
 if __name__ == "__main__":

@@ -112,7 +112,8 @@ def main():
             growth = peak(Path(folder, str(many)), format) - peak(few, format)
             print(f"{format}: {growth / 1e6:.0f} MB more for {many} windows (allowed {ALLOWED / 1e6:.0f} MB)")
             failed |= growth > ALLOWED
-        write_npz(f"{few}.npz", embeddings(0, FEW), {})
+        with open(f"{few}.npz", "wb") as file:
+            write_npz(file, embeddings(0, FEW), {})
         with np.load(f"{few}.npz") as arrays:
             wanted = arrays["embedding"]
         for reader, found in read_back(few):

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, under their own name only when they are finished."""
+"""Files that appear whole or not at all, under their own name only when they are finished and the disk has them."""
 
 import errno
 import glob
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
+from edgel3_onnx.durable import sync_file, sync_folders
 from edgel3_onnx.exceptions import EdgeL3Error
 
 _PREFIX, _SUFFIX = ".edgel3-onnx-", ".part"
@@ -32,11 +33,14 @@ class PartialFile:
         To be written to, once it is open.
     temporary : str
         Its name so far.
+    folders : set of str
+        Directories that have new names in them when it is renamed.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
         self.temporary = ""
+        self.folders = {os.path.dirname(self.path)}
         self.file: BinaryIO
 
     def open(self) -> None:
@@ -46,7 +50,7 @@ class PartialFile:
         """
         folder = os.path.dirname(self.path)
         if folder and not os.path.isdir(folder):
-            _make_folder(folder)
+            self.folders |= _make_folder(folder)
         while True:
             self.temporary = os.path.join(folder, f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}")
             self.file = open(self.temporary, "xb")  # noqa: SIM115
@@ -54,14 +58,22 @@ class PartialFile:
                 return
             self.file.close()  # removed by another process between the two steps
 
-    def commit(self, *, durable: bool = False) -> None:
+    def commit(self) -> None:
         """Give the file its name. OSError if that fails; the file that had the name is as it was, then.
 
-        With ``durable`` it is whole after a power cut too, at the cost of waiting for the disk.
+        After a power cut the one or the other is there, and the new one if this has returned.
         """
+        self.sync()
+        self.rename()
+        sync_folders(self.folders)
+
+    def sync(self) -> None:
+        """Wait until the disk has the file. OSError if that fails."""
         self.file.flush()
-        if durable:
-            os.fsync(self.file.fileno())
+        sync_file(self.file.fileno())
+
+    def rename(self) -> None:
+        """Give the file its name, when the disk has it. OSError if that fails. ``folders`` are to be synced then."""
         if sys.platform == "win32":
             self.file.close()  # open files cannot be renamed there
         else:  # a network file system says here what it could not write; the lock stays
@@ -69,8 +81,6 @@ class PartialFile:
         os.replace(self.temporary, self.path)
         with suppress(OSError):
             self.file.close()
-        if durable:
-            _sync_folder(os.path.dirname(self.path))
 
     def discard(self) -> None:
         """Remove the file, if there is one."""
@@ -81,7 +91,7 @@ class PartialFile:
 
 
 @contextmanager
-def replacing(path: str | os.PathLike[str], *, durable: bool = False) -> Iterator[BinaryIO]:
+def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Give a file to write to that becomes ``path`` if all goes well and is removed otherwise.
 
     Raises
@@ -93,7 +103,7 @@ def replacing(path: str | os.PathLike[str], *, durable: bool = False) -> Iterato
     try:
         partial.open()
         yield partial.file
-        partial.commit(durable=durable)
+        partial.commit()
     except BaseException as error:
         partial.discard()
         if isinstance(error, OSError):
@@ -101,9 +111,9 @@ def replacing(path: str | os.PathLike[str], *, durable: bool = False) -> Iterato
         raise
 
 
-def write_bytes(path: str | os.PathLike[str], data: bytes, *, durable: bool = False) -> None:
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
     """Write ``data`` to ``path``, whole or not at all. Raises EdgeL3Error as :func:`replacing` does."""
-    with replacing(path, durable=durable) as file:
+    with replacing(path) as file:
         file.write(data)
 
 
@@ -129,11 +139,17 @@ def remove_abandoned(folder: str | os.PathLike[str]) -> None:
                 os.close(descriptor)
 
 
-def _make_folder(folder: str) -> None:
+def _make_folder(folder: str) -> set[str]:
+    """Make a directory and those above it. Returns the directories that have new names in them."""
+    parents, missing = set(), folder
+    while missing and not os.path.isdir(missing):
+        missing = os.path.dirname(missing)
+        parents.add(missing)
     try:
         os.makedirs(folder, exist_ok=True)
     except FileExistsError as error:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), folder) from error
+    return parents
 
 
 def _lock(descriptor: int) -> bool | None:
@@ -156,13 +172,3 @@ def _is_at(descriptor: int, path: str) -> bool:
         return os.path.samestat(os.fstat(descriptor), os.stat(path))
     except FileNotFoundError:
         return False
-
-
-def _sync_folder(folder: str) -> None:
-    """Make a rename durable. Not every system can open a directory, nor every file system sync one."""
-    with suppress(OSError):
-        descriptor = os.open(folder or ".", os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -22,7 +22,7 @@ from edgel3_onnx.command.report import Reporter, showing_log
 from edgel3_onnx.command.runner import RunOptions, run_tasks
 from edgel3_onnx.corpora.inputs import NO_RECORDINGS, LeftOut, find, listed
 from edgel3_onnx.corpora.ray_engine import Cluster
-from edgel3_onnx.corpora.records import Summary
+from edgel3_onnx.corpora.records import Progress, Summary
 from edgel3_onnx.corpora.running import Running, embed_inputs
 from edgel3_onnx.corpora.selection import select
 from edgel3_onnx.corpora.worker import Work
@@ -198,6 +198,10 @@ def run(
     has_inputs = bool(paths) or inputs_from is not None
     jobs = 1 if alone else jobs
     show_windows, total = alone and not quiet, None
+
+    def on_progress(progress: Progress) -> None:
+        reporter.progress(progress)
+
     if format == "parquet":
         left_out = LeftOut()
         listed_files = find(listing, left_out, recursive=recursive, headerless=reading.raw is not None)
@@ -213,6 +217,7 @@ def run(
             plan=None if plan is None else os.path.abspath(plan),
             shard=shard or (0, 1),
             show_progress=show_windows,
+            on_progress=on_progress,
         )
 
         def on_planned(total: int) -> None:
@@ -225,7 +230,7 @@ def run(
         tasks = with_parts(tasks, offset, duration, edges, regions)
         total = len(tasks.tasks)
         options = RunOptions(model_options, embedding_options, reading, format, existing == "skip")
-        records = run_tasks(tasks, options, jobs, dry_run=dry_run, show_progress=show_windows)
+        records = run_tasks(tasks, options, jobs, dry_run=dry_run, show_progress=show_windows, on_progress=on_progress)
     count = empty = 0
     with Reporter(total, quiet=quiet, path=report, show_bar=not alone) as reporter, closing(records):
         if format != "parquet":

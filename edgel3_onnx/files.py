@@ -20,6 +20,7 @@ from edgel3_onnx.models import EmbeddingModel, given_or_loaded
 from edgel3_onnx.options import EmbeddingOptions
 from edgel3_onnx.outputs import record
 from edgel3_onnx.outputs.arrays import is_current, write_npz
+from edgel3_onnx.outputs.group import OutputGroup
 from edgel3_onnx.outputs.record import Metadata
 from edgel3_onnx.parts import Parts, plan
 from edgel3_onnx.recordings.clock import Clock, ClockOptions, read_clock
@@ -31,6 +32,7 @@ _MIN_BLOCK = 1.0  # seconds decoded at a time, at least
 _WINDOW = 1.0  # seconds
 _SHOWN = 3  # parts that a message names
 _LENIENT = ReadingOptions()
+OnRead = Callable[["EmbeddedFile", float], None]
 
 
 @dataclass(eq=False)
@@ -108,6 +110,7 @@ def embed_files(
     show_progress: bool = False,
     on_rows: Callable[[EmbeddedFile, Embeddings], None] | None = None,
     rows_at_once: int = 0,
+    on_read: OnRead = lambda file, seconds: None,
 ) -> Iterator[EmbeddedFile]:
     """Compute the embeddings of many files, in batches that files share.
 
@@ -120,6 +123,8 @@ def embed_files(
     on_rows : callable or None
         Is given the next embeddings of a file whenever there are ``rows_at_once`` windows of it, before it is known
         whether the file is good to its end: memory does not grow with its length, then.
+    on_read : callable
+        Is told, by the thread that reads, of each block that was read, and how many seconds of audio it has.
 
     Yields
     ------
@@ -138,7 +143,7 @@ def embed_files(
     def signals() -> Iterator[Iterator[NDArray[np.float32]]]:
         for job in jobs:
             started.append(job)
-            yield _windows(model, job, batch_size, options, reading)
+            yield _windows(model, job, batch_size, options, reading, on_read)
 
     def add(rows: NDArray[np.float32]) -> None:
         job = started[0]
@@ -198,6 +203,7 @@ def _windows(
     batch_size: int,
     options: EmbeddingOptions,
     reading: ReadingOptions,
+    on_read: OnRead,
 ) -> Iterator[NDArray[np.float32]]:
     """What the network takes for one file; ends early, with ``job.error`` set, where the file is bad."""
     if job.skip:
@@ -219,6 +225,7 @@ def _windows(
                     except EdgeL3ArgumentError as error:
                         raise EdgeL3Error(f"{error} (counted from {position / job.sample_rate:.2f} s on)") from error
                     job.samples += len(block)
+                    on_read(job, len(block) / job.sample_rate)
                     if gathering.is_complete:
                         break
             job.findings = recording.findings
@@ -384,22 +391,27 @@ def process_file(
             yield job
 
     failures = []
-    for job in embed_files(model, jobs(), options, reading, show_progress=show_progress):
-        metadata = started.popleft()
-        try:
-            if job.error is None and not record.has_source(metadata):
-                job.error = "its size and its time of change cannot be read"
-            if job.error is not None:
-                raise EdgeL3Error(f"{job.path}: {job.error}")
-            if job.embeddings is None:
-                continue
-            if job.outside:
-                failures.append(EdgeL3Error(f"{job.path}: {job.problem}; the other parts are done"))
-            for warning in job.warnings:
-                python_warnings.warn(f"{job.path}: {warning}", EdgeL3Warning, stacklevel=2)
-            write_npz(outputs[job.path], job.embeddings, {**metadata, **job.metadata()})
-        except EdgeL3Error as error:
-            failures.append(error)
+    with OutputGroup() as group:
+        for job in embed_files(model, jobs(), options, reading, show_progress=show_progress):
+            metadata = started.popleft()
+            try:
+                if job.error is None and not record.has_source(metadata):
+                    job.error = "its size and its time of change cannot be read"
+                if job.error is not None:
+                    raise EdgeL3Error(f"{job.path}: {job.error}")
+                if job.embeddings is None:
+                    continue
+                if job.outside:
+                    failures.append(EdgeL3Error(f"{job.path}: {job.problem}; the other parts are done"))
+                for warning in job.warnings:
+                    python_warnings.warn(f"{job.path}: {warning}", EdgeL3Warning, stacklevel=2)
+                with group.replacing(outputs[job.path]) as file:
+                    write_npz(file, job.embeddings, {**metadata, **job.metadata()})
+            except EdgeL3Error as error:
+                failures.append(error)
+            if group.is_due:
+                failures += group.commit().values()
+        failures += group.commit().values()
     if len(failures) == 1:
         raise failures[0]
     if failures:

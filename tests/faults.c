@@ -1,6 +1,7 @@
 /* Stands before the C library: the number-th system call on what lies below a folder fails.
  *
  * What is to fail is read from a file that all processes of a run map, FAULTS_STATE, and may change at any time.
+ * Calls are written to the file FAULTS_LOG, if there is one, each as a line of its name and what it is about.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -27,6 +28,7 @@ static struct state {
     char folder[256];
     char hit[512]; /* the first call that failed */
 } *state;
+static int log_file = -1;
 
 __attribute__((constructor)) static void attach(void)
 {
@@ -36,12 +38,21 @@ __attribute__((constructor)) static void attach(void)
     void *mapped = mmap(NULL, sizeof *state, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
     close(descriptor);
     if (mapped != MAP_FAILED) state = mapped;
+    path = getenv("FAULTS_LOG");
+    if (path) log_file = open(path, O_WRONLY | O_APPEND | O_CREAT, 0600);
+}
+
+static void note(const char *call, const char *path)
+{
+    if (log_file >= 0 && !strncmp(path, state->folder, strlen(state->folder))) dprintf(log_file, "%s %s\n", call, path);
 }
 
 static int fails(const char *call, const char *path)
 {
     char name[32];
-    if (!state || !state->number || strncmp(path, state->folder, strlen(state->folder))) return 0;
+    if (!state) return 0;
+    note(call, path);
+    if (!state->number || strncmp(path, state->folder, strlen(state->folder))) return 0;
     snprintf(name, sizeof name, " %s ", call);
     if (!strstr(state->calls, name)) return 0;
     long turn = __atomic_add_fetch(&state->count, 1, __ATOMIC_SEQ_CST);
@@ -54,7 +65,7 @@ static int fails(const char *call, const char *path)
 static int descriptor_fails(const char *call, int descriptor)
 {
     char link[64], path[4096];
-    if (!state || !state->number) return 0;
+    if (!state || (!state->number && log_file < 0)) return 0;
     snprintf(link, sizeof link, "/proc/self/fd/%d", descriptor);
     ssize_t length = readlink(link, path, sizeof path - 1);
     if (length < 0) return 0;
@@ -118,6 +129,7 @@ TRANSFER("write", pwrite, const void *, COMMA off_t offset, COMMA offset)
 TRANSFER("write", pwrite64, const void *, COMMA off64_t offset, COMMA offset)
 ON_DESCRIPTOR("fsync", int, fsync, (int descriptor), (descriptor), descriptor)
 ON_DESCRIPTOR("fsync", int, fdatasync, (int descriptor), (descriptor), descriptor)
+ON_DESCRIPTOR("syncfs", int, syncfs, (int descriptor), (descriptor), descriptor)
 ON_DESCRIPTOR("ftruncate", int, ftruncate, (int descriptor, off_t size), (descriptor, size), descriptor)
 ON_DESCRIPTOR("ftruncate", int, ftruncate64, (int descriptor, off64_t size), (descriptor, size), descriptor)
 ON_DESCRIPTOR("lseek", off_t, lseek, (int descriptor, off_t offset, int from), (descriptor, offset, from), descriptor)
@@ -129,10 +141,16 @@ ON_PATH("stat", int, -1, stat, (const char *path, struct stat *status), (path, s
 ON_PATH("stat", int, -1, stat64, (const char *path, struct stat64 *status), (path, status), path)
 ON_PATH("stat", int, -1, lstat, (const char *path, struct stat *status), (path, status), path)
 ON_PATH("stat", int, -1, lstat64, (const char *path, struct stat64 *status), (path, status), path)
-ON_PATH("rename", int, -1, rename, (const char *path, const char *new), (path, new), path)
 ON_PATH("unlink", int, -1, unlink, (const char *path), (path), path)
 ON_PATH("mkdir", int, -1, mkdir, (const char *path, mode_t mode), (path, mode), path)
 ON_PATH("opendir", DIR *, NULL, opendir, (const char *path), (path), path)
+
+int rename(const char *path, const char *new)
+{
+    int failed = fails("rename", path);
+    if (!failed) note("name", new);
+    return failed ? -1 : REAL(rename)(path, new);
+}
 
 /* Linux closes a descriptor even if it says that it failed. */
 int close(int descriptor)

@@ -64,7 +64,7 @@ def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path, monkeypatch,
         monkeypatch.setattr(os, step, fail)
     with (
         pytest.raises(EdgeL3Error, match=r"x: cannot be written \(No space left on device\)"),
-        atomic.replacing(path, durable=True) as file,
+        atomic.replacing(path) as file,
     ):
         file.write(b"after")
         if step == "write":
@@ -90,7 +90,7 @@ def test_folders_are_made(tmp_path, monkeypatch):
     atomic.write_bytes(tmp_path / "new" / "folder" / "x", b"data")
     assert (tmp_path / "new" / "folder" / "x").read_bytes() == b"data"
     monkeypatch.chdir(tmp_path)
-    atomic.write_bytes("y", b"data", durable=True)
+    atomic.write_bytes("y", b"data")
     assert (tmp_path / "y").read_bytes() == b"data"
     for path in (tmp_path / "y" / "z", tmp_path / "y" / "below" / "z"):
         with pytest.raises(EdgeL3Error, match=r"z: cannot be written \(Not a directory\)"):
@@ -126,13 +126,23 @@ def test_without_locks_files_are_written_all_the_same(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["x"]
 
 
-def test_durable_files_reach_the_disk_before_they_get_their_name(tmp_path, monkeypatch):
+def test_files_reach_the_disk_before_they_get_their_name(tmp_path, monkeypatch):
+    """And then the names do, those of new folders too."""
     calls = []
     fsync, replace = os.fsync, os.replace
-    monkeypatch.setattr(os, "fsync", lambda descriptor: (calls.append("fsync"), fsync(descriptor)))
+
+    def note_fsync(descriptor):
+        path = os.readlink(f"/proc/self/fd/{descriptor}") if sys.platform == "linux" else ""
+        calls.append(os.path.relpath(path, tmp_path) if os.path.isdir(path) else "fsync")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note_fsync)
     monkeypatch.setattr(os, "replace", lambda *names: (calls.append("replace"), replace(*names)))
-    atomic.write_bytes(tmp_path / "x", b"data", durable=True)
-    assert calls == ["fsync", "replace", "fsync"]
+    atomic.write_bytes(tmp_path / "x", b"data")
+    assert calls[:2] == ["fsync", "replace"] and len(calls) == 3
     assert (tmp_path / "x").read_bytes() == b"data"
-    atomic.write_bytes(tmp_path / "x", b"others")  # which need not wait for the disk
-    assert calls[3:] == ["replace"] and (tmp_path / "x").read_bytes() == b"others"
+    if sys.platform == "linux":
+        assert calls[2] == "."
+        calls.clear()
+        atomic.write_bytes(tmp_path / "a" / "b" / "x", b"data")
+        assert calls[:2] == ["fsync", "replace"] and sorted(calls[2:]) == [".", "a", "a/b"]

@@ -289,10 +289,10 @@ class Histories(RuleBasedStateMachine):
         assert failures(self.out).keys() == failures(whole).keys()
 
 
-def tell_histories(folder, server, count):
+def tell_histories(folder, server, count, kind=Histories):
     Histories.folder, Histories.server, Histories.count = folder, server, 0
     run_state_machine_as_test(
-        Histories,
+        kind,
         settings=settings(
             max_examples=count,
             stateful_step_count=6,
@@ -308,9 +308,3 @@ def tell_histories(folder, server, count):
 @posix_only
 def test_three_histories(tmp_path, server):
     tell_histories(tmp_path, server, 3)
-
-
-@pytest.mark.slow
-@posix_only
-def test_twenty_histories(tmp_path, server):
-    tell_histories(tmp_path, server, 20)

@@ -428,7 +428,8 @@ def test_a_record_that_does_not_say_so_is_of_a_whole_recording(tmp_path):
         np.zeros((1, 2), np.float32), np.zeros(1), np.zeros(1, np.int64), start=np.zeros(1), end=np.ones(1)
     )
     for said, current in (({}, True), ({"complete": True}, True), ({"complete": False}, False)):
-        write_npz(tmp_path / "a.npz", embeddings, {"model": "x", **said})
+        with open(tmp_path / "a.npz", "wb") as file:
+            write_npz(file, embeddings, {"model": "x", **said})
         assert is_current(str(tmp_path / "a.npz"), {"model": "x"}) is current
 
 

@@ -111,7 +111,7 @@ def test_an_error_of_a_process_is_that_of_the_run(recordings, tmp_path):
 def test_jobs_divide_the_processors_among_them(recordings, tmp_path, monkeypatch, jobs, given, expected):
     asked = []
 
-    def no_work(tasks, options, count):
+    def no_work(tasks, options, count, on_progress):
         asked.append((options.model.num_threads, count))
         yield from ()
 

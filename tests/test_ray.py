@@ -10,6 +10,8 @@ import time
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import strategies as st
+from hypothesis.stateful import precondition, rule
 
 import golden
 
@@ -21,7 +23,7 @@ from ray.cluster_utils import Cluster  # noqa: E402
 
 import edgel3_onnx.ray  # noqa: E402
 from edgel3_onnx import EdgeL3ArgumentError, EdgeL3Error, embed_corpus, get_embedding, load_embedding_model  # noqa: E402
-from test_corpora import assert_same_rows, failures, rows  # noqa: E402
+from test_corpora import Histories, Server, assert_same_rows, failures, rows, tell_histories  # noqa: E402
 
 STORE = 100_000_000  # bytes of each node's object store
 
@@ -53,6 +55,12 @@ if flags:
                 die()
             if "after-part" in folder and not folder.endswith("_errors") and once("part"):
                 die()
+            try:
+                deaths = os.path.join(flags, "deaths")
+                os.unlink(os.path.join(deaths, os.listdir(deaths)[0]))
+            except (FileNotFoundError, IndexError):
+                return
+            die()
     builtins.open, os.replace = opened, replaced
 """
 DRIVER = """
@@ -76,6 +84,7 @@ def cluster(tmp_path_factory):
         health = {"health_check_period_ms": 500, "health_check_failure_threshold": 3}
         head = {"num_cpus": 0, "object_store_memory": STORE, "include_dashboard": False, "_system_config": health}
         cluster = Cluster(initialize_head=True, head_node_args=head)
+        cluster.flags = folder / "flags"
         try:
             cluster.nodes = [cluster.add_node(num_cpus=1, object_store_memory=STORE) for _ in range(2)]
             ray.init(address=cluster.address, log_to_driver=False)
@@ -169,6 +178,46 @@ def test_a_node_that_is_killed(cluster, corpus, tmp_path, micro):
     cluster.nodes.append(cluster.add_node(num_cpus=1, object_store_memory=STORE))
     assert (found[0].done, found[0].failed) == (32, 1)
     assert_whole(out, corpus)
+
+
+class HistoriesOnRay(Histories):
+    """A run of them is on Ray, over whose parts processes may die."""
+
+    on_ray = False
+
+    @precondition(lambda self: not self.on_ray)
+    @rule(deaths=st.integers(0, 2))
+    def once_on_ray(self, deaths):
+        self.run_on_ray(deaths)
+
+    def run_on_ray(self, deaths):
+        self.on_ray = True
+        for number in range(deaths):
+            (HistoriesOnRay.deaths / f"{self.number}-{number}").touch()
+        model = load_embedding_model("micro", num_threads=1)
+        options = {"engine": "ray", "workers": 2, "existing": "skip", "chunk_files": 2}
+        embed_corpus(self.inputs, self.out, model=model, **options)
+        HistoriesOnRay.runs += 1
+        for left in HistoriesOnRay.deaths.iterdir():
+            left.unlink()
+        rows(self.out)
+
+    def teardown(self):
+        if hasattr(self, "inputs") and not self.on_ray:  # it was not drawn
+            self.run_on_ray(self.number % 3)
+        super().teardown()
+
+
+def test_twenty_histories_over_all_engines(cluster, tmp_path):
+    HistoriesOnRay.deaths, HistoriesOnRay.runs = cluster.flags / "deaths", 0
+    HistoriesOnRay.deaths.mkdir()
+    server = Server()
+    try:
+        tell_histories(tmp_path, server, 20, HistoriesOnRay)
+    finally:
+        server.stop()
+        HistoriesOnRay.deaths.rmdir()
+    assert HistoriesOnRay.runs >= 20
 
 
 def test_what_the_workers_cannot_do_is_an_error_of_the_run(cluster, corpus, tmp_path, micro):

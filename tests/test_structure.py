@@ -13,7 +13,7 @@ import edgel3_onnx
 # circle. Packages stand for all their modules, but for those that have a line of their own.
 FLOORS = """
     exceptions version terminal _frontend _engine onnx_models
-    edgel3_exceptions edgel3_warnings checks spec metadata atomic cpu
+    edgel3_exceptions edgel3_warnings checks spec metadata durable atomic cpu
     frontend audio labels
     export.convert
     store

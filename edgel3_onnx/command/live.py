@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
+from edgel3_onnx.atomic import replacing
 from edgel3_onnx.audio import mix_down
 from edgel3_onnx.command import interrupt
 from edgel3_onnx.command.arguments import PROGRAM
@@ -75,7 +76,8 @@ def embed_stdin(
         if len(embedding):
             source = {"source": "-", "sample_rate": audio.sample_rate, "samples": stream.samples}
             metadata = {**record.manner(model, options), **source, **audio.findings().record()}
-            WRITERS[os.path.splitext(output)[1][1:]](output, Embeddings.of(embedding, model, options), metadata)
+            with replacing(output) as file:
+                WRITERS[os.path.splitext(output)[1][1:]](file, Embeddings.of(embedding, model, options), metadata)
         if interruption is not None:
             raise interruption
 

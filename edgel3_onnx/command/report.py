@@ -9,10 +9,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from types import TracebackType
-from typing import IO, Any
+from typing import IO
 
 from edgel3_onnx.command.arguments import PROGRAM
-from edgel3_onnx.corpora.records import Record, Summary, Tally
+from edgel3_onnx.command.progress import ProgressBars
+from edgel3_onnx.corpora.records import Progress, Record, Summary, Tally
 from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.terminal import display, shows_progress
 
@@ -48,7 +49,7 @@ class Reporter:
     path : str or None
         The log: one JSON object per line, written as the records come.
     show_bar : bool
-        Show a progress bar of files where standard error is a terminal.
+        Show how far the run is where standard error is a terminal.
 
     Raises
     ------
@@ -64,14 +65,12 @@ class Reporter:
         path: str | os.PathLike[str] | None,
         show_bar: bool,
     ) -> None:
-        from tqdm import tqdm
-
         self._quiet = quiet
         self._log: IO[str] | None = _open_text(path) if path else None
         self._log_path = path
         self._log_failed = False
         shown = show_bar and not quiet and shows_progress()
-        self._bar: Any = tqdm(total=total, unit="file", disable=not shown)
+        self._bars = ProgressBars(total, shown)
         self._tally = Tally()
         self._start = time.monotonic()
 
@@ -81,7 +80,7 @@ class Reporter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._bar.close()
+        self._bars.close()
         if not self._quiet and (error is None or self._tally):  # else the run never began
             self._say(str(self.summary()))
         if self._log is not None:
@@ -95,8 +94,11 @@ class Reporter:
 
     def expect(self, total: int) -> None:
         """Take the number of inputs, where it was not known."""
-        self._bar.total = total
-        self._bar.refresh()
+        self._bars.expect(total)
+
+    def progress(self, progress: Progress) -> None:
+        """Take what a worker is at."""
+        self._bars.progress(progress)
 
     def add(self, record: Record) -> None:
         self._tally.add(record)
@@ -115,14 +117,14 @@ class Reporter:
                 self._log_failed = True
                 self._say(f"error: {self._log_path}: the report ends here ({error.strerror or error})")
                 self._log = None
-        self._bar.update()
+        self._bars.add(record)
 
     def summary(self) -> Summary:
         summary = self._tally.summary(time.monotonic() - self._start)
         return replace(summary, failed=summary.failed + self._log_failed)
 
     def _say(self, message: str) -> None:
-        self._bar.write(f"{PROGRAM}: {message}", file=sys.stderr)
+        self._bars.write(f"{PROGRAM}: {message}", sys.stderr)
 
 
 def _open_text(path: str | os.PathLike[str]) -> IO[str]:

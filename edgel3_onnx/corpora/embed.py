@@ -22,7 +22,6 @@ from edgel3_onnx.models import EmbeddingModel, given_or_loaded
 from edgel3_onnx.options import EmbeddingOptions
 from edgel3_onnx.recordings import location
 from edgel3_onnx.recordings.decode import ReadingOptions
-from edgel3_onnx.recordings import location
 
 
 def embed_corpus(

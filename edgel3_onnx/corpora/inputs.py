@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.recordings import location
@@ -16,8 +16,7 @@ NO_RECORDINGS = "has no recordings"  # how the problem of an empty directory beg
 _OURS = frozenset((".npz", ".npy", ".parquet", ".csv", ".gz", ".jsonl"))  # what a run writes
 
 
-@dataclass(frozen=True)
-class Input:
+class Input(NamedTuple):
     """A file to try."""
 
     path: str

@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Iterator
 
 from edgel3_onnx.corpora.plan import Chunk
+from edgel3_onnx.corpora.records import OnProgress, Progress
 from edgel3_onnx.corpora.worker import Result, Work, Worker
 from edgel3_onnx.models import EmbeddingModel
 
 
 def in_this_process(
-    chunks: Iterable[Chunk], work: Work, model: EmbeddingModel, show_progress: bool
+    chunks: Iterable[Chunk], work: Work, model: EmbeddingModel, show_progress: bool, on_progress: OnProgress
 ) -> Iterator[Result]:
     worker = Worker(work, model, show_progress=show_progress)
     for chunk in chunks:
-        yield worker.run(chunk)
+        yield worker.run(chunk, lambda path, seconds: on_progress(Progress("1", path, seconds)))

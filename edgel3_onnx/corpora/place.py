@@ -75,7 +75,7 @@ class _LocalDraft:
 
     def commit(self, name: str) -> None:
         self._partial.path = os.path.join(self._root, name)
-        self._partial.commit(durable=True)
+        self._partial.commit()
 
     def discard(self) -> None:
         self._partial.discard()

@@ -10,16 +10,20 @@ import hashlib
 import json
 import os
 import shutil
-import struct
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edgel3_onnx.atomic import cannot_be_written
+from edgel3_onnx.corpora.keys import HALF, Keys, has_texts
 from edgel3_onnx.corpora.place import PLANS, Draft, Place
 from edgel3_onnx.exceptions import EdgeL3Error
-from edgel3_onnx.outputs.dataset import key as absolute
 from edgel3_onnx.outputs.record import Metadata
 from edgel3_onnx.outputs.rows import path_text
 
@@ -28,7 +32,6 @@ CHUNK_BYTES = 2**26  # 64 MiB: some minutes of work of one process
 _SHARES = 4  # chunks per worker that a small corpus is cut into, at least, so that all have something to do
 _GROUP_ROWS = 2**15  # of the plan's own file
 _KEY = b"edgel3_onnx.plan"
-_STATE = struct.Struct("<16sqq")
 
 
 class Entry(NamedTuple):
@@ -40,9 +43,56 @@ class Entry(NamedTuple):
     modified: int  # ns
 
 
-def path_key(path: str) -> bytes:
-    """16 bytes that stand for the absolute path."""
-    return hashlib.blake2b(absolute(path).encode(), digest_size=16).digest()
+class Files:
+    """Files as of :class:`Entry`, many of them, in an order.
+
+    Parameters
+    ----------
+    paths : list of str
+    keys : array, shape (2, N), uint64
+        As of :mod:`edgel3_onnx.corpora.keys`.
+    states : list of (int, int)
+        Size and time of change of each.
+    """
+
+    def __init__(self, paths: list[str], keys: Keys, states: Sequence[tuple[int, int]]) -> None:
+        # Of each file: the halves of the key, size, time of change. The bytes of these go into the ids of chunks.
+        rows = np.empty((len(paths), 4), "<i8")
+        rows[:, :2] = keys.T.view("<i8")
+        rows[:, 2:] = np.array(states, np.int64).reshape(-1, 2)
+        self.paths, self.rows = paths, rows
+
+    @classmethod
+    def _of(cls, paths: list[str], rows: NDArray[Any]) -> "Files":
+        files = cls.__new__(cls)
+        files.paths, files.rows = paths, rows
+        return files
+
+    @classmethod
+    def joined(cls, several: Sequence["Files"]) -> "Files":
+        paths = [path for files in several for path in files.paths]
+        return cls._of(paths, np.concatenate([np.empty((0, 4), "<i8"), *(files.rows for files in several)]))
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, which: slice) -> "Files":
+        return self._of(self.paths[which], self.rows[which])
+
+    def those(self, wanted: NDArray[np.bool_]) -> "Files":
+        return self._of([self.paths[row] for row in np.flatnonzero(wanted).tolist()], self.rows[wanted])
+
+    @property
+    def keys(self) -> Keys:
+        return np.ascontiguousarray(self.rows[:, :2].T).view(HALF)
+
+    @property
+    def sizes(self) -> NDArray[Any]:
+        return self.rows[:, 2]
+
+    @property
+    def modified(self) -> NDArray[Any]:
+        return self.rows[:, 3]
 
 
 @dataclass(frozen=True)
@@ -71,38 +121,42 @@ class Cutter:
     def __init__(self, workers: int = 1, chunk_files: int = CHUNK_FILES, chunk_bytes: int = CHUNK_BYTES) -> None:
         self._shares = workers * _SHARES if workers > 1 else 1
         self._files, self._bytes = chunk_files, chunk_bytes
-        self._head: list[Entry] | None = []  # held until it is known whether there are few
-        self._held: list[Entry] = []
-        self._size = 0
+        self._is_small = True  # until it is known that there are not few
+        self._held: list[Files] = []
+        self._count = self._size = 0
 
-    def add(self, entry: Entry) -> Iterator[tuple[Entry, ...]]:
-        """Take a file; give the chunks that are complete."""
-        if self._head is None:
-            yield from self._take(entry)
-            return
-        self._head.append(entry)
-        if len(self._head) == self._files * self._shares:
-            yield from self._begin()
+    def add(self, files: Files) -> Iterator[Files]:
+        """Take files; give the chunks that are complete."""
+        self._held.append(files)
+        self._count += len(files)
+        self._size += sum(files.sizes.tolist())
+        if self._count >= self._files * self._shares:
+            self._is_small = False
+        if not self._is_small and (self._count > self._files or self._size > self._bytes):
+            yield from self._cut()
 
-    def end(self) -> Iterator[tuple[Entry, ...]]:
+    def end(self) -> Iterator[Files]:
         """Give the last chunks."""
-        if self._head is not None:
-            self._files = max(-(-len(self._head) // self._shares), 1)
-            yield from self._begin()
-        if self._held:
-            yield tuple(self._held)
+        if self._is_small:
+            self._files = max(-(-self._count // self._shares), 1)
+        yield from self._cut()
+        if self._count:
+            yield self._held[0]
 
-    def _begin(self) -> Iterator[tuple[Entry, ...]]:
-        head, self._head = self._head or [], None
-        for entry in head:
-            yield from self._take(entry)
-
-    def _take(self, entry: Entry) -> Iterator[tuple[Entry, ...]]:
-        if self._held and (len(self._held) == self._files or self._size + entry.size > self._bytes):
-            yield tuple(self._held)
-            self._held, self._size = [], 0
-        self._held.append(entry)
-        self._size += entry.size
+    def _cut(self) -> Iterator[Files]:
+        """All chunks but the last, which may grow."""
+        files = Files.joined(self._held)
+        ends = list(accumulate(files.sizes.tolist()))  # bytes to the end of each file
+        start = before = 0
+        while True:
+            stop = max(bisect_right(ends, before + self._bytes, start), start + 1)
+            stop = min(stop, start + self._files)
+            if stop >= len(files):
+                break
+            yield files[start:stop]
+            start, before = stop, ends[stop - 1]
+        self._held, self._count = [files[start:]], len(files) - start
+        self._size = ends[-1] - before if ends else 0
 
 
 class PlanWriter:
@@ -125,24 +179,26 @@ class PlanWriter:
         self._folder = folder
         self._recipe = recipe
         self._replaces = list(replaces)
-        self._rows: list[tuple[str, Entry]] = []
-        self._about = json.dumps([recipe, self._replaces], sort_keys=True).encode()
-        self._digest = hashlib.sha256(self._about)
+        self._names: list[str] = []  # of chunks that are not written
+        self._files: list[Files] = []  # which they have
+        self._rows = 0
+        self._about = hashlib.sha256(json.dumps([recipe, self._replaces], sort_keys=True).encode())
+        self._digest = self._about.copy()
         self._draft: Draft | None = None
         self._writer: Any = None
 
-    def add(self, entries: tuple[Entry, ...]) -> None:
+    def add(self, files: Files) -> None:
         """Append a chunk. EdgeL3Error if the plan cannot be written."""
-        digest = hashlib.sha256(self._about)
-        for entry in entries:
-            digest.update(_STATE.pack(entry.key, entry.size, entry.modified))
+        digest = self._about.copy()
+        digest.update(files.rows.tobytes())
         name = digest.hexdigest()[:32]
         self._digest.update(name.encode())
-        self._rows += [(name, entry) for entry in entries]
-        self.files += len(entries)
-        self.bytes += sum(entry.size for entry in entries)
+        self._names.append(name)
+        self._files.append(files)
+        self._rows += len(files)
+        self.files += len(files)
         self.chunks += 1
-        if len(self._rows) >= _GROUP_ROWS:
+        if self._rows >= _GROUP_ROWS:
             self._write_group()
 
     def commit(self, name: str | None = None) -> str:
@@ -179,29 +235,37 @@ class PlanWriter:
         import pyarrow
         from pyarrow import parquet
 
-        rows, self._rows = self._rows, []
-        names, entries = [row[0] for row in rows], [row[1] for row in rows]
-        texts = [path_text(entry.path) for entry in entries]
         schema = _schema()
+        counts = [len(files) for files in self._files]
+        number = np.repeat(np.arange(len(counts)), counts)
+        files = Files.joined(self._files)
+        texts = files.paths if has_texts("".join(files.paths)) else [path_text(path) for path in files.paths]
         table = pyarrow.table(
             {
-                "chunk": names,
-                "key": pyarrow.array([entry.key for entry in entries], schema.field("key").type),
+                "chunk": pyarrow.array(self._names, pyarrow.string()).take(pyarrow.array(number)),
+                "key": pyarrow.FixedSizeBinaryArray.from_buffers(
+                    schema.field("key").type,
+                    len(files),
+                    [None, pyarrow.py_buffer(np.ascontiguousarray(files.rows[:, :2]))],
+                ),
                 "path": texts,
                 "raw": [
-                    None if text == entry.path else os.fsencode(entry.path)
-                    for text, entry in zip(texts, entries, strict=True)
+                    None if text == path else os.fsencode(path) for text, path in zip(texts, files.paths, strict=True)
                 ],
-                "size": [entry.size for entry in entries],
-                "modified": [entry.modified for entry in entries],
+                "size": files.sizes,
+                "modified": files.modified,
             },
             schema=schema,
         )
+        self.bytes += sum(files.sizes.tolist())
+        self._names, self._files, self._rows = [], [], 0
         try:
             if self._writer is None:
                 self._draft = self._place.draft(self._folder)
-                self._writer = parquet.ParquetWriter(self._draft.path, schema, compression="zstd")
-            if rows:
+                self._writer = parquet.ParquetWriter(
+                    self._draft.path, schema, use_dictionary=["chunk"], compression="zstd"
+                )
+            if len(files):
                 self._writer.write_table(table)
         except OSError as error:
             raise self._give_up(error) from error
@@ -252,7 +316,7 @@ class PlanFile:
             self.own_name: str = about["name"]  # among the plans of a dataset
             self.recipe: Metadata = about["recipe"]
             self.folder: str = about["folder"]
-            self.files: int = about["files"]
+            self.files = int(footer.num_rows)
             self.chunks: int = about["chunks"]
             self.replaces: list[str] = about["replaces"]
 
@@ -285,21 +349,18 @@ class PlanFile:
         from pyarrow import parquet
 
         with self._reading() as file:
-            rows = parquet.ParquetFile(file).read_row_group(number).to_pydict()
-        chunks: list[Chunk] = []
-        names, start = rows["chunk"], 0
-        for end in range(1, len(names) + 1):
-            if end < len(names) and names[end] == names[start]:
-                continue
-            entries = tuple(
-                Entry(path if raw is None else os.fsdecode(raw), key, size, modified)
-                for path, raw, key, size, modified in zip(
-                    *(rows[name][start:end] for name in ("path", "raw", "key", "size", "modified")), strict=True
-                )
-            )
-            chunks.append(Chunk(names[start], self.own_name, number, self.folder, entries))
-            start = end
-        return chunks
+            rows = parquet.ParquetFile(file).read_row_group(number)
+        paths, raw = rows["path"].to_pylist(), rows["raw"]
+        if raw.null_count < len(raw):
+            for row in np.flatnonzero(raw.is_valid().to_numpy()).tolist():
+                paths[row] = os.fsdecode(raw[row].as_py())
+        entries = list(map(Entry, paths, *(rows[name].to_pylist() for name in ("key", "size", "modified"))))
+        names = rows["chunk"].combine_chunks().dictionary_encode()
+        ends = [*(np.flatnonzero(np.diff(names.indices.to_numpy())) + 1).tolist(), len(entries)]
+        return [
+            Chunk(name, self.own_name, number, self.folder, tuple(entries[start:end]))
+            for name, start, end in zip(names.dictionary.to_pylist(), [0, *ends], ends, strict=False)
+        ]
 
     def _reading(self) -> AbstractContextManager[Any]:
         return _reading(self._place, self.name)

@@ -3,6 +3,7 @@
 import signal
 import sys
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
@@ -11,16 +12,18 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol, TypeVar
 
+from edgel3_onnx.corpora.records import OnProgress, Progress, no_progress
 from edgel3_onnx.exceptions import EdgeL3Error
 
 WORKER = "edgel3-onnx-worker"  # the processes' name
+_SILENCE = 0.2  # seconds between two words of a process about its progress, at least
 _PATIENCE = 10.0  # seconds that a process has to stop before it is killed
 _IDLE_DEATHS = 3  # processes that may die while they work on no file before the run is given up
 
 # What a process says: ("ready", None) when its model is loaded, ("next", None) to be given a unit of work or None,
-# ("progress", seconds) of audio that it embedded since the last time, ("embedded", key) when only saving is left to do,
-# ("result", result), ("error", message) if it cannot work at all, ("end", None). Saying something raises OSError when
-# the run has ended.
+# ("progress", (path, seconds)) of audio that it read since the last time, ("embedded", key) when only saving is left
+# to do, ("result", result), ("error", message) if it cannot work at all, ("end", None). Saying something raises OSError
+# when the run has ended.
 Say = Callable[[str, Any], None]
 
 
@@ -54,6 +57,7 @@ class Crew(Protocol[Unit, Result]):
 
 @dataclass
 class _Worker:
+    number: int  # from 1, of those that run
     process: Any  # multiprocessing's class depends on the start method
     connection: Connection
     suspect: Any = None  # that a process died over, to be handed out first
@@ -63,7 +67,9 @@ class _Worker:
     ready: bool = False
 
 
-def work_in_processes(units: Iterable[Unit], crew: Crew[Unit, Result], count: int) -> Generator[Result, None, None]:
+def work_in_processes(
+    units: Iterable[Unit], crew: Crew[Unit, Result], count: int, on_progress: OnProgress = no_progress
+) -> Generator[Result, None, None]:
     """Let ``count`` processes, started by spawn, work; ``units`` is read as they ask for more.
 
     When a process dies, another takes its place. What it had embedded and not saved is done again; each unit that
@@ -74,7 +80,7 @@ def work_in_processes(units: Iterable[Unit], crew: Crew[Unit, Result], count: in
     EdgeL3Error
         If the processes cannot load the model, or die without any file's doing.
     """
-    with Pool(crew, count) as pool:
+    with Pool(crew, count, on_progress) as pool:
         yield from pool.work(units)
 
 
@@ -84,7 +90,7 @@ class Pool:
     The others start when it has loaded, so that a graph is made once.
     """
 
-    def __init__(self, crew: Crew[Any, Any], count: int) -> None:
+    def __init__(self, crew: Crew[Any, Any], count: int, on_progress: OnProgress) -> None:
         self.workers: list[_Worker] = []
         self._units: Iterator[Any] = iter(())
         self._waiting: deque[Any] = deque()  # read, and not handed out
@@ -93,6 +99,7 @@ class Pool:
         self._idle_deaths = 0
         self._crew = crew
         self._count = count
+        self._on_progress = on_progress
 
     def __enter__(self) -> "Pool":
         self.start()
@@ -122,7 +129,8 @@ class Pool:
 
     def start(self) -> None:
         suspect = self._suspects.popleft() if self._suspects else None
-        self.workers.append(_start(self._crew, suspect))
+        number = min(set(range(1, len(self.workers) + 2)) - {worker.number for worker in self.workers})
+        self.workers.append(_start(number, self._crew, suspect))
 
     def fill(self) -> None:
         """Start processes while there is work for more."""
@@ -138,7 +146,7 @@ class Pool:
         elif kind == "next":
             self._hand_out(worker)
         elif kind == "progress":
-            pass
+            self._on_progress(Progress(str(worker.number), *value))
         elif kind == "embedded":
             worker.unsaved[value] = worker.working.pop(value)
         elif kind == "error":
@@ -179,14 +187,14 @@ class Pool:
             return  # it died: that is seen when its connection is read
 
 
-def _start(crew: Crew[Any, Any], suspect: Any) -> _Worker:
+def _start(number: int, crew: Crew[Any, Any], suspect: Any) -> _Worker:
     context = get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_run_worker, args=(theirs, crew), name=WORKER)
     with _signals_blocked():
         process.start()
     theirs.close()  # so that the end of the process ends the connection
-    return _Worker(process, ours, suspect, alone=suspect is not None)
+    return _Worker(number, process, ours, suspect, alone=suspect is not None)
 
 
 def _main_guard() -> str:
@@ -213,9 +221,20 @@ def _run_worker(connection: Connection, crew: Crew[Any, Any]) -> None:
         signal.signal(signum, signal.SIG_IGN)  # a terminal sends them to all; the parent says when to stop
     lock = threading.Lock()
 
+    read: list[tuple[str, float]] = []  # that was not said so far
+    said = 0.0
+
     def send(kind: str, value: Any = None) -> None:
+        nonlocal said
         with lock:
-            connection.send((kind, value))
+            if kind == "progress":
+                read.append(value)
+            if read and (kind != "progress" or time.monotonic() - said > _SILENCE):
+                connection.send(("progress", (read[-1][0], sum(seconds for _, seconds in read))))
+                read.clear()
+                said = time.monotonic()
+            if kind != "progress":
+                connection.send((kind, value))
 
     def units() -> Iterator[Any]:
         while True:

@@ -6,13 +6,14 @@ plan fixes, so that a chunk that Ray tries again, or whose worker outlives its d
 
 import json
 import os
+import socket
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgel3_onnx.corpora.place import PLANS, open_place
 from edgel3_onnx.corpora.plan import Chunk, PlanFile
-from edgel3_onnx.corpora.records import Record
+from edgel3_onnx.corpora.records import OnProgress, Progress, Record
 from edgel3_onnx.corpora.worker import Result, Work, Worker
 from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.recordings import location
@@ -36,7 +37,7 @@ class Cluster:
         return self.workers or 16
 
 
-def on_ray(chunks: Iterable[Chunk], work: Work, cluster: Cluster) -> Iterator[Result]:
+def on_ray(chunks: Iterable[Chunk], work: Work, cluster: Cluster, on_progress: OnProgress) -> Iterator[Result]:
     """Work through ``chunks``, all of which are read before the first begins.
 
     Raises
@@ -55,7 +56,7 @@ def on_ray(chunks: Iterable[Chunk], work: Work, cluster: Cluster) -> Iterator[Re
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise EdgeL3Error(f"Ray at {cluster.address or 'this machine'}: cannot be used ({error})") from error
     try:
-        yield from _run(ray, addresses, work, cluster)
+        yield from _run(ray, addresses, work, cluster, on_progress)
     except ray.exceptions.RayError as error:
         raise EdgeL3Error(f"Ray gave up: {str(error).strip().splitlines()[-1]}") from error
     finally:
@@ -63,7 +64,9 @@ def on_ray(chunks: Iterable[Chunk], work: Work, cluster: Cluster) -> Iterator[Re
             ray.shutdown()
 
 
-def _run(ray: Any, addresses: list[dict[str, Any]], work: Work, cluster: Cluster) -> Iterator[Result]:
+def _run(
+    ray: Any, addresses: list[dict[str, Any]], work: Work, cluster: Cluster, on_progress: OnProgress
+) -> Iterator[Result]:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_no_progress_timeout_s = -1  # a chunk may take long
@@ -81,7 +84,9 @@ def _run(ray: Any, addresses: list[dict[str, Any]], work: Work, cluster: Cluster
         found = json.loads(row["result"])
         if "error" in found:
             raise EdgeL3Error(found["error"])
-        yield Result(found["chunk"], [Record(**each) for each in found["records"]])
+        records = [Record(**each) for each in found["records"]]
+        on_progress(Progress(found["worker"], records[-1].path, sum(each.seconds for each in records)))
+        yield Result(found["chunk"], records)
 
 
 def _strategy(ray: Any, cluster: Cluster, chunks: int) -> Any:
@@ -100,6 +105,7 @@ class _Actor:
     def __init__(self, work: Work) -> None:
         self._held: tuple[str, int, list[Chunk]] = ("", 0, [])  # the group of a plan that was read last
         self._error = ""
+        self._name = f"{socket.gethostname()}:{os.getpid()}"
         self._reached = location.reached_by(work.filesystem)
         try:
             self._reached.__enter__()  # until this process ends
@@ -116,10 +122,11 @@ class _Actor:
             if self._held[:2] != (plan, group):
                 self._held = plan, group, PlanFile(self._place, f"{PLANS}/{plan}").group(group)
             chunk = next(chunk for chunk in self._held[2] if chunk.id == name)
-            records = self._worker.run(chunk).records
+            records = [asdict(each) for each in self._worker.run(chunk).records]
         except EdgeL3Error as error:
             return {"result": [json.dumps({"error": str(error)})]}
-        return {"result": [json.dumps({"chunk": name, "records": [asdict(each) for each in records]})]}
+        found = {"worker": self._name, "chunk": name, "records": records}
+        return {"result": [json.dumps(found)]}
 
 
 def _import_ray() -> Any:

@@ -1,6 +1,7 @@
 """What became of the inputs of a run."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from edgel3_onnx.outputs.dataset import key
@@ -48,6 +49,22 @@ class Record:
         self.notes, self.holes = list(findings.notes), list(findings.holes)
         self.complete, self.decoder = findings.complete, findings.decoder
         self.announced_seconds, self.lost_seconds = findings.announced_seconds, findings.lost_seconds
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a worker of a run is at."""
+
+    worker: str
+    path: str  # of the recording that it reads
+    seconds: float  # of audio that it has read since it last said so
+
+
+OnProgress = Callable[[Progress], None]
+
+
+def no_progress(progress: Progress) -> None:
+    """Tells nobody."""
 
 
 @dataclass(frozen=True)

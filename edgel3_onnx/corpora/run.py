@@ -2,15 +2,15 @@
 
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator
-from itertools import islice
-from typing import TypeVar
 
 from edgel3_onnx.corpora.inputs import Input
-from edgel3_onnx.corpora.ledger import Finding, Ledger, Seen, Standing
+from edgel3_onnx.corpora.keys import absolutes
+from edgel3_onnx.corpora.ledger import Ledger, Standing
 from edgel3_onnx.corpora.place import PLANS, Folder, Place
-from edgel3_onnx.corpora.plan import Chunk, Cutter, Entry, PlanFile, PlanWriter, path_key
+from edgel3_onnx.corpora.plan import Chunk, Cutter, PlanFile, PlanWriter
 from edgel3_onnx.corpora.records import Record
 from edgel3_onnx.corpora.replacing import recover, replaceable, roll_back, roll_forward
+from edgel3_onnx.corpora.sorting import Sorter, record
 from edgel3_onnx.corpora.worker import Result
 from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.outputs import dataset, rows
@@ -18,10 +18,7 @@ from edgel3_onnx.outputs.record import MANNER, Metadata
 from edgel3_onnx.recordings import location
 from edgel3_onnx.terminal import display
 
-_BATCH = 2**14  # inputs that are looked up at once
-_OTHER_FILE = "is in the dataset already, made from a file of another size or time (see --overwrite)"
 Engine = Callable[[Iterable[Chunk]], Iterator[Result]]
-T = TypeVar("T")
 
 
 class CorpusRun:
@@ -78,28 +75,25 @@ class CorpusRun:
             Of each input that needs no work; when dry, of all.
         """
         recipe = _recipe(common)
-        finished = self._check_recipe(recipe)
+        sorter = Sorter(self._ledger, self._check_recipe(recipe), dry)
         folder, name = os.path.split(path or "")
         writer = (
             PlanWriter(Folder(folder), recipe, folder="") if path else PlanWriter(self._place, recipe, self._replaced)
         )
         try:
-            for found in self._sorted_out(inputs, finished):
-                self.total += 1
-                if isinstance(found, Record):
-                    yield found
-                    continue
-                if dry:
-                    yield Record.of(found.path, "planned")
+            for records, files in sorter.batches(inputs):
+                self.total = sorter.total
+                yield from records
                 if path or not dry:
-                    for entries in cutter.add(found):
-                        writer.add(entries)
-            for entries in cutter.end():
-                writer.add(entries)
+                    for chunk in cutter.add(files):
+                        writer.add(chunk)
+            for chunk in cutter.end():
+                writer.add(chunk)
             if path:
                 writer.commit(name)
             elif writer.chunks:
                 self._plan = PlanFile(self._place, writer.commit())
+            self._wanted = sorter.owed
         finally:
             writer.abandon()
 
@@ -129,27 +123,29 @@ class CorpusRun:
             self._ledger = Ledger(self._place)
         number, (first, step) = 0, shard
         for group in range(plan.groups):
-            for chunk in plan.group(group):
-                if number % step == first:
-                    self.total += len(chunk.entries)
-                    if chunk.id in self._ledger.done:
-                        for entry, finding in zip(chunk.entries, self._ledger.look_up(chunk.entries), strict=True):
-                            is_there = finding.standing is Standing.EMBEDDED
-                            yield Record.of(entry.path, *(("skipped",) if is_there else ("failed", finding.reason)))
-                    else:
-                        self._wanted.add(chunk.id)
-                number += 1
+            chunks = plan.group(group)
+            mine = chunks[(first - number) % step :: step]
+            number += len(chunks)
+            self.total += sum(len(chunk.entries) for chunk in mine)
+            self._wanted.update(chunk.id for chunk in mine if chunk.id not in self._ledger.done)
+            entries = [entry for chunk in mine if chunk.id in self._ledger.done for entry in chunk.entries]
+            known_as = absolutes([location.joined(plan.folder, entry.path) for entry in entries])
+            for entry, absolute, (standing, reason) in zip(
+                entries, known_as, self._ledger.standings(entries), strict=True
+            ):
+                is_there = standing == Standing.EMBEDDED
+                yield record(entry.path, absolute, *(("skipped", None) if is_there else ("failed", reason)))
 
     def _refuse_overlap(self, plan: PlanFile) -> None:
         assert self._ledger is not None
         for group in range(plan.groups):
-            for chunk in plan.group(group):
-                for entry, finding in zip(chunk.entries, self._ledger.look_up(chunk.entries), strict=True):
-                    if finding.standing < Standing.KILLED:
-                        raise EdgeL3Error(
-                            f"{plan.name}: has {display(entry.path)}, which is in another plan of "
-                            f"{self._place.shown('')}: make the plan anew"
-                        )
+            entries = [entry for chunk in plan.group(group) for entry in chunk.entries]
+            for entry, (standing, _) in zip(entries, self._ledger.standings(entries), strict=True):
+                if standing < Standing.KILLED:
+                    raise EdgeL3Error(
+                        f"{plan.name}: has {display(entry.path)}, which is in another plan of "
+                        f"{self._place.shown('')}: make the plan anew"
+                    )
 
     def work(self, engine: Engine) -> Generator[Record, None, None]:
         """Let ``engine`` do what was planned. Gives the records of each chunk when its part is whole."""
@@ -189,53 +185,6 @@ class CorpusRun:
         strangers = [self._place.shown(part) for part in self._ledger.strangers]
         return dataset.FinishedSources(root, strangers, recipe) if strangers else None
 
-    def _sorted_out(
-        self, inputs: Iterable[Input], finished: dataset.FinishedSources | None
-    ) -> Iterator[Record | Entry]:
-        """The record of each input that needs no work, the entry of each that is in no plan; none of those owed."""
-        seen = Seen()
-        for batch in _batches(inputs, _BATCH):
-            keys = [path_key(item.path) for item in batch]
-            fresh = seen.first(keys)
-            entries = []
-            for item, key, is_first in zip(batch, keys, fresh, strict=True):
-                if not is_first:
-                    continue
-                entry = _entry(item, key) if item.problem is None else item.problem
-                if isinstance(entry, str):
-                    yield Record.of(item.path, "failed", entry)
-                else:
-                    entries.append(entry)
-            if self._ledger is None:
-                yield from entries
-                continue
-            for entry, finding in zip(entries, self._ledger.look_up(entries), strict=True):
-                found = self._judge(entry, finding, finished)
-                if found is not None:
-                    yield found
-
-    def _judge(self, entry: Entry, finding: Finding, finished: dataset.FinishedSources | None) -> Record | Entry | None:
-        """As of :meth:`_sorted_out`; None for a file that is owed."""
-        assert self._ledger is not None
-        standing, is_same = finding.standing, finding.is_same
-        if standing is Standing.OWED:
-            chunk = self._ledger.chunks[finding.chunk]
-            if chunk not in self._wanted:
-                self._wanted.add(chunk)
-                self.total += self._ledger.files_of(finding.chunk)
-            return None
-        if standing is Standing.EMBEDDED:
-            return Record.of(entry.path, *(("skipped",) if is_same else ("failed", _OTHER_FILE)))
-        if standing is Standing.KILLED and is_same:
-            return Record.of(entry.path, "failed", finding.reason)
-        if standing is Standing.UNKNOWN and finished is not None:
-            skip, error = finished.look_up(entry.path, source_of(entry))
-            if error is not None:
-                return Record.of(entry.path, "failed", error)
-            if skip:
-                return Record.of(entry.path, "skipped")
-        return entry
-
 
 def _refuse_other_parts(name: str, plan: PlanFile, recipe: Metadata) -> None:
     if plan.recipe["part"] != recipe["part"]:
@@ -248,28 +197,3 @@ def _refuse_other_parts(name: str, plan: PlanFile, recipe: Metadata) -> None:
 def _recipe(common: Metadata) -> Metadata:
     """What the rows of a dataset have in common."""
     return {**{name: common[name] for name in (*MANNER, "raw", "part")}, "columns": rows.schema(1).names}
-
-
-def source_of(entry: Entry) -> Metadata:
-    """What records of outputs say about a file."""
-    return {
-        "source": os.path.basename(location.shown(entry.path)),
-        "source_bytes": entry.size,
-        "source_mtime_ns": entry.modified,
-    }
-
-
-def _entry(item: Input, key: bytes) -> Entry | str:
-    """The file as it is now, or why that cannot be told."""
-    try:
-        return Entry(item.path, key, *(item.state or location.state(item.path)))
-    except OSError as error:
-        return f"cannot be read ({error.strerror or error})"
-    except EdgeL3Error as error:
-        return str(error)
-
-
-def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    items = iter(items)
-    while batch := list(islice(items, size)):
-        yield batch

@@ -10,7 +10,7 @@ from edgel3_onnx.corpora.place import open_place
 from edgel3_onnx.corpora.plan import CHUNK_BYTES, CHUNK_FILES, Chunk, Cutter
 from edgel3_onnx.corpora.pool import Pool
 from edgel3_onnx.corpora.ray_engine import Cluster, on_ray
-from edgel3_onnx.corpora.records import Record
+from edgel3_onnx.corpora.records import OnProgress, Record, no_progress
 from edgel3_onnx.corpora.run import CorpusRun
 from edgel3_onnx.corpora.worker import Result, Work
 from edgel3_onnx.models import EmbeddingModel
@@ -30,6 +30,7 @@ class Running:
     plan: str | None = None  # where a plan is: of a dry run, to be written; else, with no inputs, to be worked through
     shard: tuple[int, int] = (0, 1)  # (i, n): of the plan's chunks every n-th from number i on
     show_progress: bool = False  # a bar of windows, of a worker in this process
+    on_progress: OnProgress = no_progress
 
     @property
     def shares(self) -> int:
@@ -87,9 +88,9 @@ def _embed(
 
     def engine(chunks: Iterable[Chunk]) -> Iterator[Result]:
         if model is not None:
-            return in_this_process(chunks, work, model, running.show_progress)
+            return in_this_process(chunks, work, model, running.show_progress, running.on_progress)
         if running.cluster is not None:
-            return on_ray(chunks, work, running.cluster)
+            return on_ray(chunks, work, running.cluster, running.on_progress)
         return pool.work(chunks)
 
     def records() -> Generator[Record, None, None]:
@@ -99,7 +100,7 @@ def _embed(
 
     if is_here or is_dry or running.cluster is not None:
         return records()
-    pool = Pool(work, running.workers)
+    pool = Pool(work, running.workers, running.on_progress)
 
     def pooled() -> Generator[Record, None, None]:
         with pool:  # whose first process loads its model meanwhile

@@ -61,7 +61,7 @@ class Work:
             worker = Worker(self, self.model.load())
             say("ready", None)
             for chunk in units:
-                yield worker.run(chunk, lambda seconds: say("progress", seconds))
+                yield worker.run(chunk, lambda path, seconds: say("progress", (path, seconds)))
 
     def lost(self, unit: Chunk, how: str) -> Result:
         """The records of a chunk over which processes died, though none of its files alone is to blame."""
@@ -79,13 +79,13 @@ class Worker:
         self._place = open_place(work.dataset)
         self._common = {**record.manner(model, work.embedding), **work.reading.wanted()}
 
-    def run(self, chunk: Chunk, on_progress: Callable[[float], None] = lambda seconds: None) -> Result:
+    def run(self, chunk: Chunk, on_read: Callable[[str, float], None] = lambda path, seconds: None) -> Result:
         """Embed the files of a chunk and save its part, whatever was there under its name.
 
         Parameters
         ----------
-        on_progress : callable
-            Is called now and then with the seconds of audio that were embedded since.
+        on_read : callable
+            Is told of each block of a recording that was read: the path, and how many seconds of audio.
         """
         work = self._work
         with attempt(self._place, chunk.id) as deaths:
@@ -96,12 +96,12 @@ class Worker:
                 excluded = {paths[path]: (how, True) for path, how in found.items()}
             while True:
                 try:
-                    return self._embed(chunk, excluded, on_progress)
+                    return self._embed(chunk, excluded, on_read)
                 except _FailedLate as late:
                     excluded[late.entry] = (late.reason, False)
 
     def _embed(
-        self, chunk: Chunk, excluded: dict[Entry, tuple[str, bool]], on_progress: Callable[[float], None]
+        self, chunk: Chunk, excluded: dict[Entry, tuple[str, bool]], on_read: Callable[[str, float], None]
     ) -> Result:
         """Embed and save a chunk without the files of ``excluded``, for which it says why, and whether they kill."""
         options, reading = self._work.embedding, self._work.reading
@@ -120,7 +120,6 @@ class Worker:
 
         def save(file: EmbeddedFile, rows: Embeddings) -> None:
             writer.add_rows(location.shown(files[file].path), rows, {**metadata[file], **file.metadata()})
-            on_progress(0.0)
 
         try:
             writer.open()
@@ -132,6 +131,7 @@ class Worker:
                 show_progress=self._show_progress,
                 on_rows=save,
                 rows_at_once=group_rows(dim),
+                on_read=lambda file, seconds: on_read(location.shown(files[file].path), seconds),
             ):
                 entry, known = files[file], metadata.pop(file)
                 if file.error is None and not record.has_source(known):
@@ -153,7 +153,6 @@ class Worker:
                 if file.outside:
                     done.status, done.reason = "failed", f"{file.problem}; the other parts are done"
                 records.append(done)
-                on_progress(file.seconds)
             if chunk.plan not in self._place.names(PLANS):
                 raise EdgeL3Error(
                     f"{self._place.shown(f'{PLANS}/{chunk.plan}')}: is gone, since another run replaces the dataset"

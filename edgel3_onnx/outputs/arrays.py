@@ -8,12 +8,11 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgel3_onnx.atomic import replacing
 from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.gathering import Embeddings
 from edgel3_onnx.outputs.record import Metadata, first_difference, from_json, to_json
@@ -32,14 +31,8 @@ _MAX_REASON = 200  # characters of what a library says about a damaged file
 _BLOCK = 1 << 20  # bytes read at a time
 
 
-def write_npz(path: str | os.PathLike[str], embeddings: Embeddings, metadata: Metadata) -> None:
-    """Save the arrays of ``embeddings`` and ``metadata``, a JSON string, as numpy.savez would.
-
-    Raises
-    ------
-    EdgeL3Error
-        If the file cannot be written. What was there before is still there, then.
-    """
+def write_npz(whole: BinaryIO, embeddings: Embeddings, metadata: Metadata) -> None:
+    """Write the arrays of ``embeddings`` and ``metadata``, a JSON string, as numpy.savez would."""
     arrays: dict[str, NDArray[Any]] = {
         "embedding": embeddings.embedding,
         "timestamps": embeddings.timestamps,
@@ -47,7 +40,7 @@ def write_npz(path: str | os.PathLike[str], embeddings: Embeddings, metadata: Me
         **_columns(embeddings, metadata),
         "metadata": np.array(to_json({**metadata, "windows": len(embeddings.embedding)})),
     }
-    with replacing(path) as whole, zipfile.ZipFile(whole, "w", allowZip64=True) as archive:
+    with zipfile.ZipFile(whole, "w", allowZip64=True) as archive:
         for name, array in arrays.items():
             member = zipfile.ZipInfo(f"{name}.npy")  # of 1980: the same embedding gives the same bytes
             with archive.open(member, "w", force_zip64=True) as file:
@@ -66,24 +59,17 @@ def _columns(embeddings: Embeddings, metadata: Metadata) -> dict[str, NDArray[An
     return columns
 
 
-def write_npy(path: str | os.PathLike[str], embeddings: Embeddings, metadata: Metadata) -> None:
-    """Save the embedding alone; ``metadata`` follows the array as one line of JSON, which numpy.load ignores.
-
-    Raises
-    ------
-    EdgeL3Error
-        If the file cannot be written. What was there before is still there, then.
-    """
+def write_npy(file: BinaryIO, embeddings: Embeddings, metadata: Metadata) -> None:
+    """Write the embedding alone; ``metadata`` follows the array as one line of JSON, which numpy.load ignores."""
     embedding = np.ascontiguousarray(embeddings.embedding)
     record = {**metadata, "windows": len(embedding), "embedding_crc32": zlib.crc32(embedding.data)}
     header = np.lib.format.header_data_from_array_1_0(embedding)
-    with replacing(path) as file:
-        np.lib.format.write_array_header_1_0(file, header)
-        file.write(embedding.data)  # numpy's own way of writing it does not say why it failed
-        file.write(to_json(record).encode() + b"\n")
+    np.lib.format.write_array_header_1_0(file, header)
+    file.write(embedding.data)  # numpy's own way of writing it does not say why it failed
+    file.write(to_json(record).encode() + b"\n")
 
 
-WRITERS: Mapping[str, Callable[[str | os.PathLike[str], Embeddings, Metadata], None]] = {
+WRITERS: Mapping[str, Callable[[BinaryIO, Embeddings, Metadata], None]] = {
     "npz": write_npz,
     "npy": write_npy,
 }

@@ -8,6 +8,7 @@ import numpy as np
 
 from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.gathering import Embeddings
+from edgel3_onnx.outputs.columns import numbers, texts
 from edgel3_onnx.outputs.record import Metadata
 
 
@@ -39,18 +40,18 @@ def table(path: str, embeddings: Embeddings, metadata: Metadata) -> Any:
     """The pyarrow.Table of one recording's windows. ``metadata`` is its record."""
     pyarrow = import_pyarrow()
     windows, dim = embeddings.embedding.shape
-    values = pyarrow.array(np.ascontiguousarray(embeddings.embedding).reshape(-1))
-    nothing = [None] * windows
+    values = numbers(np.ascontiguousarray(embeddings.embedding).reshape(-1))
+    channel = embeddings.channel
     return pyarrow.table(
         [
-            pyarrow.array([path_text(path)] * windows, pyarrow.string()),
-            pyarrow.array(embeddings.timestamps),
-            pyarrow.array(embeddings.start_sample),
-            pyarrow.array(embeddings.start),
-            pyarrow.array(embeddings.end),
-            pyarrow.array(nothing if embeddings.channel is None else embeddings.channel, pyarrow.int16()),
-            pyarrow.array(nothing if embeddings.label is None else embeddings.label, pyarrow.string()),
-            pyarrow.array(clock_times(embeddings, metadata), pyarrow.string()),
+            texts([path_text(path)] * windows),
+            numbers(embeddings.timestamps),
+            numbers(embeddings.start_sample),
+            numbers(embeddings.start),
+            numbers(embeddings.end),
+            pyarrow.nulls(windows, pyarrow.int16()) if channel is None else numbers(channel),
+            texts([None] * windows if embeddings.label is None else embeddings.label),
+            texts(clock_times(embeddings, metadata)),
             pyarrow.FixedSizeListArray.from_arrays(values, dim),
         ],
         schema=schema(dim),

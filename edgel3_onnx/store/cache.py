@@ -114,7 +114,7 @@ def get_or_make(name: str, origin: Mapping[str, object], make: Callable[[], byte
                 remove_abandoned(graph.parent)
             # A process that dies between these two leaves a graph that does not match its record: made anew.
             for path, content in ((graph, data), (_record_path(graph), json.dumps(record, sort_keys=True).encode())):
-                write_bytes(path, content, durable=True)
+                write_bytes(path, content)
                 os.chmod(path, _mode_in(path.parent))
     return graph
 

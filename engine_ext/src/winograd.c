@@ -8,7 +8,7 @@
 #include "network.h"
 
 enum {
-    LEAST_TILES = 8,     /* of 4 x 4, below which those of 2 x 2 are better: fewer cannot hide the loads of the weights */
+    WEIGHT_TILES = 3,    /* tiles whose multiply-adds take as long as to bring the weights from memory */
     FIRST_PAIRS = 4,     /* pairs of rows of the first convolution that are an item */
     FIRST_BLOCK = 4,     /* rows and columns that a block of the first convolution has at most */
     LINE = 16            /* floats of a cache line */
@@ -46,15 +46,32 @@ static size_t odd_lines(size_t floats)
     return (lines | 1) * LINE;
 }
 
+/* The size of tiles with the least to do: a multiply-add for each position and channel of each tile, and to bring the
+ * weights. */
+static void set_size(winograd_layer *l)
+{
+    size_t least = SIZE_MAX;
+    for (uint32_t height = 2; height <= MOST_OUTPUTS; height += 2)
+        for (uint32_t width = 2; width <= MOST_OUTPUTS; width += 2) {
+            const size_t tiles = (size_t)divide_up(l->rows, height) * divide_up(l->cols, width);
+            const size_t work = (height + 2) * (width + 2) * (tiles + WEIGHT_TILES);
+            if (work < least) {
+                least = work;
+                l->height = height;
+                l->width = width;
+            }
+        }
+}
+
 /* Tiles, and how many of them make a strip. Transformed inputs and sums of a strip should stay in the level-2 cache while
  * they are needed; but every strip brings all weights anew, so that it has at least as many tiles as make that the lesser
  * evil. */
 static void set_tiles(winograd_layer *l, uint32_t lanes)
 {
-    l->size = divide_up(l->rows, 4) * divide_up(l->cols, 4) >= LEAST_TILES ? 4 : 2;
-    l->tile_rows = divide_up(l->rows, l->size);
-    l->tile_cols = divide_up(l->cols, l->size);
-    const size_t positions = (l->size + 2) * (l->size + 2), all = (size_t)l->tile_rows * l->tile_cols;
+    set_size(l);
+    l->tile_rows = divide_up(l->rows, l->height);
+    l->tile_cols = divide_up(l->cols, l->width);
+    const size_t positions = (l->height + 2) * (l->width + 2), all = (size_t)l->tile_rows * l->tile_cols;
     const size_t channels = (size_t)l->in_vectors * lanes, outputs = (size_t)l->vectors * lanes;
     size_t most = level2_bytes() / 2 / (positions * (channels + outputs) * sizeof(float));
     const size_t least = channels * outputs / (2 * (channels + outputs));
@@ -74,25 +91,35 @@ static const double G4[6][3] = {{1 / 4., 0, 0},
                                 {1 / 24., 1 / 12., 1 / 6.},
                                 {1 / 24., -1 / 12., 1 / 6.},
                                 {0, 0, 1}};
+static const double G6[8][3] = {{1, 0, 0},
+                                {-2 / 9., -2 / 9., -2 / 9.},
+                                {-2 / 9., 2 / 9., -2 / 9.},
+                                {1 / 90., 1 / 45., 2 / 45.},
+                                {1 / 90., -1 / 45., 2 / 45.},
+                                {32 / 45., 16 / 45., 8 / 45.},
+                                {32 / 45., -16 / 45., 8 / 45.},
+                                {0, 0, 1}};
+static const double (*const G_OF[])[3] = {NULL, G2, G4, G6}; /* by half the size of a tile */
 
 enum { MOST_WIDTH = 32 }; /* lanes of two vectors */
 
 /* Transform the kernels of one input channel and `count` output channels, in double, and write `count` neighbours to each
  * position. The channels are the inner loops, which compilers turn into vectors. */
-static void transform(float *to, size_t position, const float *kernel, size_t next, uint32_t count, int n,
-                      const double (*g)[3])
+static void transform(float *to, size_t position, const float *kernel, size_t next, uint32_t count,
+                      const winograd_layer *l)
 {
+    const double (*down)[3] = G_OF[l->height / 2], (*across)[3] = G_OF[l->width / 2];
     double from[9][MOST_WIDTH], rows[3][MOST_WIDTH];
     for (uint32_t o = 0; o < count; o++)
         for (int place = 0; place < 9; place++)
             from[place][o] = kernel[o * next + place];
-    for (int i = 0; i < n; i++) {
+    for (uint32_t i = 0; i < l->height + 2; i++) {
         for (int k = 0; k < 3; k++)
             for (uint32_t o = 0; o < count; o++)
-                rows[k][o] = g[i][0] * from[k][o] + g[i][1] * from[3 + k][o] + g[i][2] * from[6 + k][o];
-        for (int j = 0; j < n; j++, to += position)
+                rows[k][o] = down[i][0] * from[k][o] + down[i][1] * from[3 + k][o] + down[i][2] * from[6 + k][o];
+        for (uint32_t j = 0; j < l->width + 2; j++, to += position)
             for (uint32_t o = 0; o < count; o++)
-                to[o] = (float)(rows[0][o] * g[j][0] + rows[1][o] * g[j][1] + rows[2][o] * g[j][2]);
+                to[o] = (float)(rows[0][o] * across[j][0] + rows[1][o] * across[j][1] + rows[2][o] * across[j][2]);
     }
 }
 
@@ -102,8 +129,8 @@ static int set_weights(winograd_layer *l, const layer *from, uint32_t lanes, siz
 {
     const size_t outputs = (size_t)l->vectors * lanes;
     const size_t channels = (size_t)l->in_vectors * lanes; /* 0 for the first layer, of one channel */
-    const int n = (int)l->size + 2;
-    const size_t floats = (channels ? (size_t)(n * n) * channels : 9) * outputs;
+    const size_t positions = channels ? (size_t)(l->height + 2) * (l->width + 2) : 9;
+    const size_t floats = positions * (channels ? channels : 1) * outputs;
     l->weight = aligned_new(floats * sizeof(float));
     l->bias = aligned_new(outputs * sizeof(float));
     if (!l->weight || !l->bias)
@@ -123,7 +150,7 @@ static int set_weights(winograd_layer *l, const layer *from, uint32_t lanes, siz
             for (uint32_t i = 0; i < from->in_channels; i++)
                 transform(to + (size_t)i * width, channels * outputs,
                           from->weight + ((size_t)first * from->in_channels + i) * 9, (size_t)from->in_channels * 9,
-                          left < width ? left : width, n, n == 6 ? G4 : G2);
+                          left < width ? left : width, l);
         }
     return 0;
 }
@@ -131,9 +158,9 @@ static int set_weights(winograd_layer *l, const layer *from, uint32_t lanes, siz
 /* Reserve a map of rows x cols pixels with its border, which reaches as far as the tiles of a reader do. */
 static map_place reserve(size_t *floats, uint32_t rows, uint32_t cols, size_t channels, const winograd_layer *reader)
 {
-    const uint32_t tiled_rows = reader->tile_rows * reader->size, tiled_cols = reader->tile_cols * reader->size;
+    const uint32_t tiled_rows = reader->tile_rows * reader->height, tiled_cols = reader->tile_cols * reader->width;
     const size_t height = (rows < tiled_rows ? tiled_rows : rows) + 2, width = (cols < tiled_cols ? tiled_cols : cols) + 2;
-    const map_place place = {*floats, width * channels, channels};
+    const map_place place = {*floats, width * channels, channels, 0};
     *floats += odd_lines(height * place.row);
     return place;
 }
@@ -149,10 +176,10 @@ static void to_image(const winograd_network *net, const float *image, float *map
 }
 
 /* The largest of the strips' maxima. */
-static void to_embedding(const winograd_layer *last, uint32_t outputs, uint32_t lanes, const float *maps, float *out)
+static void to_embedding(const winograd_layer *last, uint32_t outputs, const float *maps, float *out)
 {
     const float *maxima = maps + last->out.offset;
-    const size_t channels = (size_t)last->vectors * lanes;
+    const size_t channels = last->out.strip;
     for (uint32_t o = 0; o < outputs; o++) {
         float largest = maxima[o];
         for (uint32_t strip = 1; strip < last->strips; strip++)
@@ -178,7 +205,7 @@ static void compute(const network *net, uint32_t at, uint32_t item, uint32_t chu
         if (begin < end)
             net->level->strip(l, where->maps, item, begin, end < l->vectors ? end : l->vectors, where->scratch);
     } else {
-        to_embedding(l - 1, winograd->outputs, net->level->lanes, where->maps, where->out);
+        to_embedding(l - 1, winograd->outputs, where->maps, where->out);
     }
 }
 
@@ -201,13 +228,13 @@ static void set_geometry(network *net, const architecture *from)
         l->vectors = divide_up(shape->out_channels, lanes);
         l->in_vectors = k ? winograd->layer[k - 1].vectors : 0;
         if (k == 0) {
-            l->size = FIRST_BLOCK;
-            l->tile_rows = divide_up(l->rows, l->size);
-            l->tile_cols = divide_up(l->cols, l->size);
+            l->height = l->width = FIRST_BLOCK;
+            l->tile_rows = divide_up(l->rows, FIRST_BLOCK);
+            l->tile_cols = divide_up(l->cols, FIRST_BLOCK);
             net->step[1] = (step){.items = divide_up(divide_up(l->rows, 2), FIRST_PAIRS)};
         } else {
             set_tiles(l, lanes);
-            const size_t positions = (l->size + 2) * (l->size + 2), scratch = positions * (l->in_position + l->position);
+            const size_t positions = (l->height + 2) * (l->width + 2), scratch = positions * (l->in_position + l->position);
             net->scratch_floats = net->scratch_floats < scratch ? scratch : net->scratch_floats;
             net->step[k + 1] = (step){.items = l->strips, .divisible = 1};
         }
@@ -221,7 +248,7 @@ static void set_geometry(network *net, const architecture *from)
         const uint32_t shrink = l->pool ? 2 : 1;
         const size_t channels = (size_t)l->vectors * lanes;
         if (l->last) {
-            l->out.offset = net->map_floats;
+            l->out = (map_place){net->map_floats, 0, 0, channels};
             net->map_floats += odd_lines(l->strips * channels);
         } else {
             l[1].in = l->out = reserve(&net->map_floats, l->rows / shrink, l->cols / shrink, channels, l + 1);
