@@ -123,6 +123,7 @@ class TestModel:
     @pytest.mark.parametrize("described", [True, False])  # by this package's metadata, or only by its input
     def test_waveform_graphs_predict_windows_too(self, seeded_graph, tmp_path, sea64, described):
         import onnx
+
         from edgel3_onnx.export.convert.waveform import add_front_end
 
         graph = onnx.load_model_from_string(add_front_end(seeded_graph("sea-64").read_bytes()))
