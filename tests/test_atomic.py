@@ -134,6 +134,7 @@ def test_files_reach_the_disk_before_they_get_their_name(tmp_path, monkeypatch):
     def note_fsync(descriptor):
         path = os.readlink(f"/proc/self/fd/{descriptor}") if sys.platform == "linux" else ""
         calls.append(os.path.relpath(path, tmp_path) if os.path.isdir(path) else "fsync")
+        assert os.path.isdir(path) or os.path.getsize(path) == len(b"data")  # nothing waits in a buffer of Python's
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", note_fsync)
