@@ -174,6 +174,14 @@ def test_a_dry_run_tells_and_does_nothing(folder, tmp_path, capsys):
     assert os.listdir(out) == ["1.npz"]
 
 
+def test_a_dry_run_tells_what_would_be_skipped(folder, tmp_path):
+    out = tmp_path / "out"
+    run(folder, out)
+    for hop_size, status in ((0.1, "skipped"), (0.5, "planned")):
+        _, records = run(folder, out, dry_run=True, existing="skip", hop_size=hop_size)
+        assert [record["status"] for record in records] == [status] * 3
+
+
 def test_what_killed_runs_left_is_removed_from_the_folders_of_a_run(folder, tmp_path):
     for place in (tmp_path / "out", tmp_path / "elsewhere"):
         place.mkdir()
