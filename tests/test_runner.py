@@ -9,6 +9,7 @@ import soundfile
 
 import golden
 from edgel3_onnx import EdgeL3Error, cli, embed_corpus, load_embedding_model, process_file
+from edgel3_onnx.command import runner
 from edgel3_onnx.corpora import parts
 from edgel3_onnx.outputs import dataset
 from edgel3_onnx.outputs.inspect import read_metadata
@@ -189,6 +190,19 @@ def test_what_killed_runs_left_is_removed_from_the_folders_of_a_run(folder, tmp_
     run(folder, tmp_path / "out")
     assert sorted(os.listdir(tmp_path / "out")) == ["0.npz", "1.npz", "2.npz"]
     assert len(os.listdir(tmp_path / "elsewhere")) == 1
+
+
+def test_what_processes_that_die_leave_is_removed_at_the_end_of_their_run(folder, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    out.mkdir()
+
+    def die(tasks, options, jobs, on_progress):
+        (out / ".edgel3-onnx-0123456789abcdef.part").write_bytes(b"half")
+        yield from ()
+
+    monkeypatch.setattr(runner, "work_in_processes", die)
+    cli.run(folder, out, model_type="micro", jobs=2)
+    assert os.listdir(out) == []
 
 
 def test_a_file_whose_size_cannot_be_had_is_not_saved(folder, tmp_path, monkeypatch):
