@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 import subprocess
 import sys
 
@@ -134,6 +135,8 @@ def test_files_reach_the_disk_before_they_get_their_name(tmp_path, monkeypatch):
     def note_fsync(descriptor):
         path = os.readlink(f"/proc/self/fd/{descriptor}") if sys.platform == "linux" else ""
         calls.append(os.path.relpath(path, tmp_path) if os.path.isdir(path) else "fsync")
+        status = os.fstat(descriptor)  # nothing waits in a buffer of Python's
+        assert stat.S_ISDIR(status.st_mode) or status.st_size == len(b"data")
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", note_fsync)

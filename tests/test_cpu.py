@@ -10,7 +10,7 @@ from edgel3_onnx import EdgeL3Error, cpu
 @pytest.fixture
 def groups(tmp_path, monkeypatch):
     """Makes the control groups of a machine with 8 CPUs; returns the folder that they lie in."""
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", {0: set(range(8))}.__getitem__, raising=False)  # 0: this process
     monkeypatch.setattr(cpu, "_CGROUPS", tmp_path / "cgroup")
     monkeypatch.setattr(cpu, "_OWN_CGROUPS", tmp_path / "own")
 

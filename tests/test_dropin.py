@@ -120,10 +120,16 @@ class TestModel:
     def test_no_windows(self, sea64):
         assert sea64.predict(np.zeros((0, 8000))).shape == (0, 64)
 
-    def test_waveform_graphs_predict_windows_too(self, seeded_graph, tmp_path, sea64):
+    @pytest.mark.parametrize("described", [True, False])  # by this package's metadata, or only by its input
+    def test_waveform_graphs_predict_windows_too(self, seeded_graph, tmp_path, sea64, described):
+        import onnx
+
         from edgel3_onnx.export.convert.waveform import add_front_end
 
-        (tmp_path / "w.onnx").write_bytes(add_front_end(seeded_graph("sea-64").read_bytes()))
+        graph = onnx.load_model_from_string(add_front_end(seeded_graph("sea-64").read_bytes()))
+        if not described:
+            del graph.metadata_props[:]
+        (tmp_path / "w.onnx").write_bytes(graph.SerializeToString())
         model = load("sea", 64, weights=tmp_path / "w.onnx")
         windows = golden.audio(8000, 3, 3).reshape(3, 8000)
         expected = sea64.predict(windows)

@@ -120,6 +120,13 @@ def test_pruned_networks(level, method, threads, monkeypatch):
     check(pruned(), method, level, monkeypatch, 3, threads)
 
 
+@pytest.mark.parametrize(("cols", "pools"), [(198, ()), (205, (3,))])  # in whole tiles, and with one that is narrow
+@LEVELS
+def test_taps_of_maps_that_are_written_past_the_caches(level, cols, pools, monkeypatch):
+    """More than 4 MB of each."""
+    check(oracle.network(256, cols, (24, 24, 2, 16), pools=pools, density=0.05), "taps", level, monkeypatch, 1)
+
+
 @pytest.mark.parametrize("density", [0.0, 1.0])
 @pytest.mark.parametrize("method", ["taps", "winograd"])
 def test_extreme_densities(density, method, monkeypatch):

@@ -165,8 +165,12 @@ def test_numbers_of_a_spec_become_python_numbers():
         {"pad_left": -1},
         {"pad_left": 1024},
         {"amin": 0.0},
+        {"amin": 0.9e-100},
+        {"amin": 1.1},
         {"amin": float("nan")},
         {"top_db": -1.0},
+        {"hop_length": 1_000_001, "n_frames": 1},
+        {"window_length": 1_000_001, "n_frames": 6251},
     ],
 )
 def test_the_c_code_refuses_numbers_that_it_was_not_built_for(change):
@@ -176,6 +180,27 @@ def test_the_c_code_refuses_numbers_that_it_was_not_built_for(change):
     _frontend.MelPlan(types.SimpleNamespace(**numbers), 0)
     with pytest.raises(ValueError, match="not built for"):
         _frontend.MelPlan(types.SimpleNamespace(**numbers | change), 0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"n_fft": 2048},
+        {"n_mels": 1},
+        {"n_mels": 512},
+        {"pad_left": 0},
+        {"pad_left": 1023},
+        {"amin": 1e-100},
+        {"amin": 1.0},
+        {"top_db": 0.0},
+        {"hop_length": 1_000_000, "n_frames": 1},
+        {"window_length": 1, "n_frames": 1},
+        {"window_length": 1_000_000, "n_frames": 6250},
+    ],
+)
+def test_the_c_code_takes_all_numbers_that_it_was_built_for(change):
+    fields = ["sample_rate", "n_fft", "hop_length", "n_mels", "window_length", "n_frames", "pad_left", "amin", "top_db"]
+    _frontend.MelPlan(types.SimpleNamespace(**{field: getattr(SEA, field) for field in fields} | change), 0)
 
 
 def test_the_c_code_refuses_arrays_that_are_too_short():

@@ -25,6 +25,7 @@ from edgel3_onnx import EdgeL3Error, cli, load_embedding_model
 from edgel3_onnx.embedding import Embeddings
 from edgel3_onnx.options import EmbeddingOptions
 from edgel3_onnx.outputs.arrays import is_current, reading, write_npz
+from edgel3_onnx.outputs.dataset import FinishedSources
 from edgel3_onnx.outputs.inspect import read_metadata
 from edgel3_onnx.outputs.record import manner
 
@@ -438,3 +439,37 @@ def test_the_version_of_onnxruntime_is_recorded_where_it_is_in_use(monkeypatch, 
     model = load_embedding_model("micro", provider="native")
     monkeypatch.setitem(sys.modules, "onnxruntime", module)
     assert manner(model, EmbeddingOptions())["onnxruntime"] == version
+
+
+def test_a_record_is_the_same_bytes_whatever_the_order(whole):
+    content = whole["npy"].read_bytes()
+    names = [name for name, _ in json.loads(content[content.index(b'{"') :], object_pairs_hook=list)]
+    assert names == sorted(names) and len(names) > 10
+
+
+def without(column, whole, folder):
+    """A part whose rows have one column less, as earlier versions wrote them."""
+    from pyarrow import parquet
+
+    path = folder / "part-earlier.parquet"
+    rows = parquet.read_table(whole["parquet"]).drop_columns([column])
+    records = {b"edgel3_onnx": parquet.read_metadata(whole["parquet"]).metadata[b"edgel3_onnx"]}
+    parquet.write_table(rows.replace_schema_metadata(records), path)
+    return str(path)
+
+
+def test_rows_of_an_earlier_version_are_not_continued(whole, tmp_path):
+    (wanted,) = read_metadata(whole["parquet"])["sources"]
+    found = FinishedSources("out", [str(whole["parquet"])], wanted)
+    assert found.look_up(wanted["absolute_path"], wanted) == (True, None)
+    assert found.look_up("/another.wav", wanted) == (False, None)
+    is_there, problem = found.look_up(wanted["absolute_path"], {**wanted, "source_bytes": 1})
+    assert is_there and problem.startswith("is in the dataset already, made from a file of another size or time")
+    with pytest.raises(EdgeL3Error) as caught:
+        FinishedSources("out", [without("channel", whole, tmp_path)], wanted)
+    assert str(caught.value) == (
+        "out was made by an earlier edgel3-onnx, whose rows have no channel: replace it by --overwrite, or name "
+        "another directory"
+    )
+    with pytest.raises(EdgeL3Error, match=r"^out was made with hop_size 0\.1, this run has 0\.2: replace it"):
+        FinishedSources("out", [str(whole["parquet"])], {**wanted, "hop_size": 0.2})

@@ -19,11 +19,11 @@ from store import cached_names, metadata
 def test_own_hdf5_is_converted_once_per_content(seeded, published, tmp_path, compressed, name):
     own = tmp_path / name
     own.write_bytes(published if compressed else seeded)
-    path = weights.convert_file(own, "sea-64")
+    path = weights.convert_file(str(own), "sea-64")
     assert path.parent == weights.cache_dir()
     assert metadata(path)["variant"] is None and metadata(path)["source"]["file"] == name
     before = path.stat().st_mtime_ns
-    assert weights.convert_file(str(own), "sea-64") == path and path.stat().st_mtime_ns == before
+    assert weights.convert_file(own, "sea-64") == path and path.stat().st_mtime_ns == before
 
 
 def test_own_hdf5_gives_the_graph_of_the_published_one(mirror, variant):

@@ -202,6 +202,20 @@ def test_standard_error_comes_back_after_an_error(capfd):
     assert capfd.readouterr().err == "here\n"
 
 
+@pytest.mark.parametrize("what", ["TemporaryFile", "dup"])
+def test_where_nothing_can_be_held_back_nothing_is(capfd, monkeypatch, what):
+    def fail(*arguments):
+        raise OSError("none left")
+
+    monkeypatch.setattr("tempfile.TemporaryFile" if what == "TemporaryFile" else "os.dup", fail)
+    chatter = b"2026-01-01 00:00:00.5 [W:onnxruntime:Default, api.cc:1 f] chatter\n"
+    for _ in range(2):
+        with quiet():
+            os.write(2, chatter)
+    monkeypatch.undo()
+    assert capfd.readouterr().err == 2 * chatter.decode()
+
+
 # auto.
 
 

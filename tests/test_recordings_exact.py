@@ -8,7 +8,7 @@ import pytest
 
 import odd_recordings as odd
 from edgel3_onnx.exceptions import EdgeL3Error
-from edgel3_onnx.recordings import decode
+from edgel3_onnx.recordings import decode, pyav
 
 SR = 8000
 SAMPLES = 4001
@@ -288,3 +288,17 @@ def test_what_is_no_ogg_page_says_no_time(ogg, path, changes):
     damaged[100] ^= 1
     _, findings = read_bytes(path, b"".join(pages[:8]) + damaged)
     np.testing.assert_allclose(findings.lost_seconds, 2 * ends[8] - ends[7], rtol=0.01, atol=0.1)
+
+
+@pytest.mark.parametrize(("missing", "complete"), [(0.0, True), (0.2, True), (0.3, False)])
+def test_a_container_may_announce_a_little_more_than_there_is(path, monkeypatch, missing, complete):
+    """The delay and the padding of its encoder."""
+    pytest.importorskip("av")
+    path = path.with_suffix(".m4a")
+    odd.encoded_with_av(path, odd.signal(SR, 2.0), SR, "aac")
+    audio, _, findings = odd.read(path)
+    assert findings.decoder.startswith("PyAV") and findings.complete
+    monkeypatch.setattr(pyav.AvReader, "_duration", lambda reader: len(audio) / SR + missing)
+    again, _, findings = odd.read(path)
+    np.testing.assert_array_equal(again, audio)
+    assert findings.complete is complete and findings.lost_seconds == pytest.approx(missing, abs=1e-6)

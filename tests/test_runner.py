@@ -9,6 +9,7 @@ import soundfile
 
 import golden
 from edgel3_onnx import EdgeL3Error, cli, embed_corpus, load_embedding_model, process_file
+from edgel3_onnx.command import runner
 from edgel3_onnx.corpora import parts
 from edgel3_onnx.outputs import dataset
 from edgel3_onnx.outputs.inspect import read_metadata
@@ -174,6 +175,14 @@ def test_a_dry_run_tells_and_does_nothing(folder, tmp_path, capsys):
     assert os.listdir(out) == ["1.npz"]
 
 
+def test_a_dry_run_tells_what_would_be_skipped(folder, tmp_path):
+    out = tmp_path / "out"
+    run(folder, out)
+    for hop_size, status in ((0.1, "skipped"), (0.5, "planned")):
+        _, records = run(folder, out, dry_run=True, existing="skip", hop_size=hop_size)
+        assert [record["status"] for record in records] == [status] * 3
+
+
 def test_what_killed_runs_left_is_removed_from_the_folders_of_a_run(folder, tmp_path):
     for place in (tmp_path / "out", tmp_path / "elsewhere"):
         place.mkdir()
@@ -181,6 +190,19 @@ def test_what_killed_runs_left_is_removed_from_the_folders_of_a_run(folder, tmp_
     run(folder, tmp_path / "out")
     assert sorted(os.listdir(tmp_path / "out")) == ["0.npz", "1.npz", "2.npz"]
     assert len(os.listdir(tmp_path / "elsewhere")) == 1
+
+
+def test_what_processes_that_die_leave_is_removed_at_the_end_of_their_run(folder, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    out.mkdir()
+
+    def die(tasks, options, jobs, on_progress):
+        (out / ".edgel3-onnx-0123456789abcdef.part").write_bytes(b"half")
+        yield from ()
+
+    monkeypatch.setattr(runner, "work_in_processes", die)
+    cli.run(folder, out, model_type="micro", jobs=2)
+    assert os.listdir(out) == []
 
 
 def test_a_file_whose_size_cannot_be_had_is_not_saved(folder, tmp_path, monkeypatch):
