@@ -39,10 +39,11 @@ def noise(path: Path, seconds: float, seed: int = 0) -> None:
 
 def plan(files: int) -> None:
     """Names, sizes and times are made up: what is measured is neither a disk nor a network."""
+    from edgel3_onnx.corpora.cutting import Cutter
     from edgel3_onnx.corpora.inputs import Input, LeftOut, find, listed
     from edgel3_onnx.corpora.parts import part_name
     from edgel3_onnx.corpora.place import Folder
-    from edgel3_onnx.corpora.plan import Cutter, plans
+    from edgel3_onnx.corpora.plan import plans
     from edgel3_onnx.corpora.run import CorpusRun
     from edgel3_onnx.outputs.record import MANNER
 
@@ -79,12 +80,10 @@ def plan(files: int) -> None:
         apart(plan_or_resume, "plan", place, None)
         (saved,) = Path(place.shown("_plan")).iterdir()
         print(f"the plan has {saved.stat().st_size / 1e6:.0f} MB")
-        chunks: dict[str, None] = {}
-        for table in plans(place)[0].columns(["chunk"]):
-            chunks |= dict.fromkeys(table["chunk"].unique().to_pylist())
-        for name in list(chunks)[::2]:  # half of the chunks are done
-            Path(place.shown(part_name(name))).touch()
-        del chunks
+        (made,) = plans(place)
+        for names_of_group in made.chunk_names():
+            for name in names_of_group[::2]:  # half of the chunks are done
+                Path(place.shown(part_name(name))).touch()
         apart(plan_or_resume, "resume, half of it done", place, "skip")
 
 

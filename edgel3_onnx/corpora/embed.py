@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from edgel3_onnx.checks import check_choice, check_count, check_flag
+from edgel3_onnx.corpora.cutting import CHUNK_BYTES, CHUNK_FILES
 from edgel3_onnx.corpora.inputs import LeftOut, find
-from edgel3_onnx.corpora.plan import CHUNK_BYTES, CHUNK_FILES
 from edgel3_onnx.corpora.ray_engine import Cluster
 from edgel3_onnx.corpora.records import Record, Summary, Tally
 from edgel3_onnx.corpora.running import Running, embed_inputs

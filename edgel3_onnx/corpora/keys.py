@@ -34,6 +34,11 @@ def from_bytes(data: Any) -> Keys:
     return np.ascontiguousarray(np.frombuffer(data, HALF).reshape(-1, 2).T)
 
 
+def from_hex(names: Sequence[str]) -> Keys:
+    """Keys of 32 digits each."""
+    return from_bytes(bytes.fromhex("".join(names)))
+
+
 def keys_of(absolute: Sequence[str]) -> Keys:
     """The keys of what :func:`absolutes` gives."""
     return from_bytes(b"".join(map(_digest, absolute)))
@@ -104,6 +109,22 @@ def search(table: Keys, wanted: Keys) -> tuple[NDArray[np.intp], NDArray[np.bool
         at += before
 
 
+def distinct(keys: Keys) -> tuple[Keys, NDArray[np.intp]]:
+    """Keys sorted, each once, and where each of ``keys`` is among them."""
+    by = order(keys)
+    is_new = _differ(keys[:, by])
+    at = np.empty(len(by), np.intp)
+    at[by] = np.cumsum(is_new) - 1
+    return keys[:, by[is_new]], at
+
+
+def _differ(keys: Keys) -> NDArray[np.bool_]:
+    """Whether each is another than the one before it."""
+    found = np.ones(keys.shape[1], bool)
+    found[1:] = (keys[:, 1:] != keys[:, :-1]).any(axis=0)
+    return found
+
+
 class Seen:
     """Keys that were met so far: 16 bytes each, however many they are."""
 
@@ -114,8 +135,7 @@ class Seen:
         """Whether each is met for the first time. They are met from now on."""
         by = order(keys)
         new = keys[:, by]
-        fresh = np.ones(len(by), bool)
-        fresh[1:] = (new[:, 1:] != new[:, :-1]).any(axis=0)
+        fresh = _differ(new)
         for level in self._levels:
             fresh &= ~search(level, new)[1]
         added = new[:, fresh]

@@ -1,22 +1,27 @@
 """What a dataset holds, and what its plans still owe: told from names of parts, without opening them."""
 
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import partial
+from itertools import compress
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgel3_onnx.corpora.keys import HALF, from_bytes, order, search
-from edgel3_onnx.corpora.parts import finished, part_name, read_failures
+from edgel3_onnx.corpora.cutting import Files
+from edgel3_onnx.corpora.keys import HALF, distinct, from_bytes, from_hex, order, search
+from edgel3_onnx.corpora.parts import chunk_of, read_failures
 from edgel3_onnx.corpora.place import ERRORS, Place
-from edgel3_onnx.corpora.plan import Chunk, Entry, Files, PlanFile, plans
-from edgel3_onnx.outputs.columns import as_numpy
+from edgel3_onnx.corpora.plan import Chunk, Entry, PlanFile, plans
+from edgel3_onnx.outputs import dataset
 
 _READERS = 16  # threads that read records of failures: from a store in the network each takes its time
+_PART = re.compile(r"part-[0-9a-f]{32}\.parquet")  # of a chunk
 _BLOCK = 2**16  # rows that are looked up at once
 
 
@@ -45,35 +50,31 @@ class Ledger:
     Attributes
     ----------
     plans : list of PlanFile
-    chunks : list of str
-        The chunks of all plans.
-    done : set of str
-        The chunks whose parts are there.
+    parts : list of str
+        Parts that are there.
     strangers : list of str
-        Parts that are in no plan.
+        Those of them that are in no plan.
+    is_done : array, shape (C,), bool
+        Whether the part of each chunk is there. A chunk's number is its place among the ids of all, sorted.
     """
 
     def __init__(self, place: Place) -> None:
         self.plans = plans(place)
-        self.done = finished(place)
-        self.chunks: list[str] = []
-        self._numbers: dict[str, int] = {}  # of these
-        self._files: list[int] = []  # how many each has
-        self._groups: list[tuple[PlanFile, int, list[int]]] = []  # of rows of a plan: its number, and that of chunks
-        self._reasons: dict[tuple[int, bytes], str] = {}
         rows = sum(plan.files for plan in self.plans)
         self._keys = np.empty((2, rows), HALF)
         self._sizes, self._modified = np.zeros((2, rows + 1), np.int64)  # one more, for what is in no plan
         self._chunk = np.full(rows + 1, -1, np.int32)
         self._standing = np.full(rows + 1, Standing.UNKNOWN, np.int8)
-        end = 0
-        for plan in self.plans:
-            for group, table in enumerate(plan.columns(["chunk", "key", "size", "modified"])):
-                start, end = end, end + len(table)
-                self._take(slice(start, end), table, plan, group)
-        self.strangers = [part_name(name) for name in sorted(self.done - self._numbers.keys())]
-        standing = [Standing.EMBEDDED if name in self.done else Standing.OWED for name in self.chunks]
-        self._standing[:-1] = np.array(standing, np.int8)[self._chunk[:-1]]
+        self._reasons: dict[tuple[int, bytes], str] = {}
+        self._read_plans()
+        self.is_done = np.zeros(self._ids.shape[1], bool)
+        self._is_wanted = np.zeros_like(self.is_done)
+        self.parts = [name for name in place.names() if dataset.is_part(name)]
+        planned, chunks = self._planned(self.parts)
+        self.is_done[chunks] = True
+        self.strangers = sorted(set(self.parts).difference(planned)) if len(planned) < len(self.parts) else []
+        standing = np.where(self.is_done, Standing.EMBEDDED, Standing.OWED).astype(np.int8)
+        self._standing[:-1] = standing[self._chunk[:-1]]
         self._mark_failures(place)
         by = order(self._keys, self._standing[:-1])
         columns = self._sizes, self._modified, self._chunk, self._standing
@@ -100,53 +101,66 @@ class Ledger:
         """Why a file of a chunk failed; "" if it did not."""
         return self._reasons.get((chunk, key), "")
 
-    def files_of(self, chunk: int) -> int:
-        """How many files a chunk has."""
-        return self._files[chunk]
+    def numbers(self, names: Sequence[str]) -> NDArray[np.intp]:
+        """The numbers of chunks of these plans."""
+        return search(self._ids, from_hex(names))[0]
 
-    def owed(self, only: set[str] | None = None) -> Iterator[Chunk]:
-        """The chunks that are not done, or those of ``only`` among all."""
-        given: set[str] = set()  # a chunk may be in two plans
-        for plan, group, chunks in self._groups:
-            names = {self.chunks[chunk] for chunk in chunks} - given
-            names = names - self.done if only is None else names & only
-            if names:
-                given |= names
-                yield from (chunk for chunk in plan.group(group) if chunk.id in names)
+    def want(self, chunks: NDArray[Any]) -> int:
+        """Let :meth:`wanted` give these chunks too. Returns how many files more that makes."""
+        new = np.unique(chunks)
+        new = new[~self._is_wanted[new]]
+        self._is_wanted[new] = True
+        return int(self._files[new].sum())
 
-    def _take(self, rows: slice, table: Any, plan: PlanFile, group: int) -> None:
-        """Fill in a group of a plan's rows."""
-        names = table["chunk"].combine_chunks().dictionary_encode()
-        indices = as_numpy(names.indices)
-        here = []
-        for name, files in zip(names.dictionary.to_pylist(), np.bincount(indices).tolist(), strict=True):
-            if name not in self._numbers:
-                self._numbers[name] = len(self.chunks)
-                self.chunks.append(name)
-                self._files.append(files)
-            here.append(self._numbers[name])
-        self._groups.append((plan, group, here))
-        keys = table["key"].combine_chunks()
-        self._keys[:, rows] = from_bytes(keys.buffers()[1].slice(16 * keys.offset, 16 * len(keys)))
-        self._sizes[rows], self._modified[rows] = as_numpy(table["size"]), as_numpy(table["modified"])
-        self._chunk[rows] = np.array(here, np.int32)[indices]
+    def wanted(self) -> Iterator[Chunk]:
+        """The chunks that were wanted, as they are in the plans."""
+        given = np.zeros_like(self._is_wanted)  # a chunk may be in two plans
+        for plan, group, numbers in self._groups:
+            new = self._is_wanted[numbers] & ~given[numbers]
+            if new.any():
+                given[numbers] = True
+                yield from compress(plan.group(group), new.tolist())
+
+    def _read_plans(self) -> None:
+        ids, files = [np.empty((2, 0), HALF)], [np.zeros(0, np.int64)]
+        groups: list[tuple[PlanFile, int, slice]] = []
+        end = chunks = 0
+        for plan in self.plans:
+            for group, rows in enumerate(plan.rows()):
+                start, end = end, end + len(rows.chunk)
+                self._keys[:, start:end] = rows.keys
+                self._sizes[start:end], self._modified[start:end] = rows.sizes, rows.modified
+                self._chunk[start:end] = chunks + rows.chunk
+                ids.append(rows.chunks)
+                files.append(np.bincount(rows.chunk))
+                groups.append((plan, group, slice(chunks, chunks + len(files[-1]))))
+                chunks += len(files[-1])
+        self._ids, numbers = distinct(np.concatenate(ids, axis=1))
+        self._files = np.empty(self._ids.shape[1], np.int64)
+        self._files[numbers] = np.concatenate(files)
+        self._chunk[:-1] = numbers[self._chunk[:-1]]
+        self._groups = [(plan, group, numbers[here]) for plan, group, here in groups]
+
+    def _planned(self, parts: Sequence[str]) -> tuple[list[str], NDArray[np.intp]]:
+        """Of these names of parts those that are in a plan, and the numbers of their chunks."""
+        parts = [name for name in parts if _PART.fullmatch(name)]
+        chunks, is_planned = search(self._ids, from_hex([chunk_of(name) for name in parts]))
+        return list(compress(parts, is_planned.tolist())), chunks[is_planned]
 
     def _mark_failures(self, place: Place) -> None:
-        named = {part_name(name): name for name in self.done if name in self._numbers}
-        names = [named[name] for name in place.names(ERRORS) if name in named]
+        names, chunks = self._planned(place.names(ERRORS))
+        names = list(compress(names, self.is_done[chunks].tolist()))
+        chunks = chunks[self.is_done[chunks]]
         if not names:
             return
         failed: dict[tuple[int, bytes], Standing] = {}
         with ThreadPoolExecutor(_READERS) as readers:
-            for name, found in zip(
-                names, readers.map(lambda name: list(read_failures(place, name)), names), strict=True
-            ):
+            for chunk, found in zip(chunks.tolist(), readers.map(partial(read_failures, place), names), strict=True):
                 for failure in found:
-                    at = self._numbers[name], failure["key"]
+                    at = chunk, failure["key"]
                     failed[at] = Standing.KILLED if failure["killed"] else Standing.FAILED
                     self._reasons[at] = sys.intern(failure["reason"])
-        keys = from_bytes(b"".join({key for _, key in failed}))
-        keys = keys[:, order(keys)]
+        keys, _ = distinct(from_bytes(b"".join(key for _, key in failed)))
         for start in range(0, len(self._chunk) - 1, _BLOCK):
             here = self._keys[:, start : start + _BLOCK]
             for row in (start + np.flatnonzero(search(keys, here)[1])).tolist():

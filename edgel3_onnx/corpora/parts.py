@@ -5,7 +5,6 @@ chunk is done; the record of its files that failed is written before it (``_erro
 """
 
 import json
-from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -30,9 +29,9 @@ def part_name(chunk: str) -> str:
     return f"part-{chunk}{_SUFFIX}"
 
 
-def finished(place: Place) -> set[str]:
-    """The chunks whose parts are there, and whatever else has the name of a part."""
-    return {name.removeprefix("part-").removesuffix(_SUFFIX) for name in place.names() if dataset.is_part(name)}
+def chunk_of(part: str) -> str:
+    """The chunk that a part's name says."""
+    return part.removeprefix("part-").removesuffix(_SUFFIX)
 
 
 def group_rows(embedding_dim: int) -> int:
@@ -153,13 +152,13 @@ def write_failures(place: Place, name: str, failures: list[Metadata]) -> None:
         draft.discard()
 
 
-def read_failures(place: Place, chunk: str) -> Iterator[dict[str, Any]]:
-    """The files of a chunk that failed, as of :func:`write_failures`. EdgeL3Error if that cannot be read."""
+def read_failures(place: Place, part: str) -> list[dict[str, Any]]:
+    """The files of a part's chunk that failed, as of :func:`write_failures`. EdgeL3Error if that cannot be read."""
     from pyarrow import ArrowException, parquet
 
-    name = f"{ERRORS}/{part_name(chunk)}"
+    name = f"{ERRORS}/{part}"
     try:
         with place.reading(name) as file:
-            yield from parquet.read_table(file).to_pylist()
+            return list(parquet.ParquetFile(file).read().to_pylist())
     except (OSError, ArrowException) as error:
         raise EdgeL3Error(f"{place.shown(name)}: cannot be read ({error})") from error

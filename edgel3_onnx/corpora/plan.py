@@ -10,27 +10,23 @@ import hashlib
 import json
 import os
 import shutil
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgel3_onnx.atomic import cannot_be_written
-from edgel3_onnx.corpora.keys import HALF, Keys, has_texts
+from edgel3_onnx.corpora.cutting import Files
+from edgel3_onnx.corpora.keys import Keys, from_bytes, from_hex, has_texts
 from edgel3_onnx.corpora.place import PLANS, Draft, Place
 from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.outputs.columns import as_numpy, binaries, numbers, texts
 from edgel3_onnx.outputs.record import Metadata
 from edgel3_onnx.outputs.rows import path_text
 
-CHUNK_FILES = 64
-CHUNK_BYTES = 2**26  # 64 MiB: some minutes of work of one process
-_SHARES = 4  # chunks per worker that a small corpus is cut into, at least, so that all have something to do
 _GROUP_ROWS = 2**15  # of the plan's own file
 _KEY = b"edgel3_onnx.plan"
 
@@ -42,58 +38,6 @@ class Entry(NamedTuple):
     key: bytes  # 16 bytes, the same however it was typed
     size: int  # bytes
     modified: int  # ns
-
-
-class Files:
-    """Files as of :class:`Entry`, many of them, in an order.
-
-    Parameters
-    ----------
-    paths : list of str
-    keys : array, shape (2, N), uint64
-        As of :mod:`edgel3_onnx.corpora.keys`.
-    states : list of (int, int)
-        Size and time of change of each.
-    """
-
-    def __init__(self, paths: list[str], keys: Keys, states: Sequence[tuple[int, int]]) -> None:
-        # Of each file: the halves of the key, size, time of change. The bytes of these go into the ids of chunks.
-        rows = np.empty((len(paths), 4), "<i8")
-        rows[:, :2] = keys.T.view("<i8")
-        rows[:, 2:] = np.array(states, np.int64).reshape(-1, 2)
-        self.paths, self.rows = paths, rows
-
-    @classmethod
-    def _of(cls, paths: list[str], rows: NDArray[Any]) -> "Files":
-        files = cls.__new__(cls)
-        files.paths, files.rows = paths, rows
-        return files
-
-    @classmethod
-    def joined(cls, several: Sequence["Files"]) -> "Files":
-        paths = [path for files in several for path in files.paths]
-        return cls._of(paths, np.concatenate([np.empty((0, 4), "<i8"), *(files.rows for files in several)]))
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, which: slice) -> "Files":
-        return self._of(self.paths[which], self.rows[which])
-
-    def those(self, wanted: NDArray[np.bool_]) -> "Files":
-        return self._of([self.paths[row] for row in np.flatnonzero(wanted).tolist()], self.rows[wanted])
-
-    @property
-    def keys(self) -> Keys:
-        return np.ascontiguousarray(self.rows[:, :2].T).view(HALF)
-
-    @property
-    def sizes(self) -> NDArray[Any]:
-        return self.rows[:, 2]
-
-    @property
-    def modified(self) -> NDArray[Any]:
-        return self.rows[:, 3]
 
 
 @dataclass(frozen=True)
@@ -109,55 +53,6 @@ class Chunk:
     @property
     def key(self) -> str:
         return self.id
-
-
-class Cutter:
-    """Cuts files, in their order, into chunks by number and size; where there are few, into some for each worker.
-
-    Parameters
-    ----------
-    workers, chunk_files, chunk_bytes : int
-    """
-
-    def __init__(self, workers: int = 1, chunk_files: int = CHUNK_FILES, chunk_bytes: int = CHUNK_BYTES) -> None:
-        self._shares = workers * _SHARES if workers > 1 else 1
-        self._files, self._bytes = chunk_files, chunk_bytes
-        self._is_small = True  # until it is known that there are not few
-        self._held: list[Files] = []
-        self._count = self._size = 0
-
-    def add(self, files: Files) -> Iterator[Files]:
-        """Take files; give the chunks that are complete."""
-        self._held.append(files)
-        self._count += len(files)
-        self._size += sum(files.sizes.tolist())
-        if self._count >= self._files * self._shares:
-            self._is_small = False
-        if not self._is_small and (self._count > self._files or self._size > self._bytes):
-            yield from self._cut()
-
-    def end(self) -> Iterator[Files]:
-        """Give the last chunks."""
-        if self._is_small:
-            self._files = max(-(-self._count // self._shares), 1)
-        yield from self._cut()
-        if self._count:
-            yield self._held[0]
-
-    def _cut(self) -> Iterator[Files]:
-        """All chunks but the last, which may grow."""
-        files = Files.joined(self._held)
-        ends = list(accumulate(files.sizes.tolist()))  # bytes to the end of each file
-        start = before = 0
-        while True:
-            stop = max(bisect_right(ends, before + self._bytes, start), start + 1)
-            stop = min(stop, start + self._files)
-            if stop >= len(files):
-                break
-            yield files[start:stop]
-            start, before = stop, ends[stop - 1]
-        self._held, self._count = [files[start:]], len(files) - start
-        self._size = ends[-1] - before if ends else 0
 
 
 class PlanWriter:
@@ -287,6 +182,16 @@ def _schema() -> Any:
     )
 
 
+class Rows(NamedTuple):
+    """Rows of a plan, N files in C chunks."""
+
+    chunks: Keys  # (2, C): their ids
+    chunk: NDArray[np.int32]  # (N,): of which of these a file is
+    keys: Keys  # (2, N)
+    sizes: NDArray[np.int64]  # (N,) bytes
+    modified: NDArray[np.int64]  # (N,) ns
+
+
 class PlanFile:
     """A plan that was saved.
 
@@ -317,14 +222,25 @@ class PlanFile:
             self.chunks: int = about["chunks"]
             self.replaces: list[str] = about["replaces"]
 
-    def columns(self, names: list[str]) -> Iterator[Any]:
-        """Some columns, as a pyarrow.Table for each group of rows. No chunk is in two of them."""
+    def chunk_names(self) -> Iterator[list[str]]:
+        """The chunks of each group of rows. No chunk is in two of them."""
         with self._reading() as file:
-            from pyarrow import parquet
+            for table in _tables(file, ["chunk"]):
+                yield table["chunk"].unique().to_pylist()
 
-            opened = parquet.ParquetFile(file)
-            for group in range(self.groups):
-                yield opened.read_row_group(group, columns=names)
+    def rows(self) -> Iterator[Rows]:
+        """What a ledger needs of each group of rows."""
+        with self._reading() as file:
+            for table in _tables(file, ["chunk", "key", "size", "modified"]):
+                names = table["chunk"].combine_chunks().dictionary_encode()
+                keys = table["key"].combine_chunks()
+                yield Rows(
+                    from_hex(names.dictionary.to_pylist()),
+                    as_numpy(names.indices),
+                    from_bytes(keys.buffers()[1].slice(16 * keys.offset, 16 * len(keys))),
+                    as_numpy(table["size"]),
+                    as_numpy(table["modified"]),
+                )
 
     def adopt(self, place: Place) -> "PlanFile":
         """The same plan among those of the dataset in ``place``. EdgeL3Error if it cannot be written there."""
@@ -361,6 +277,14 @@ class PlanFile:
 
     def _reading(self) -> AbstractContextManager[Any]:
         return _reading(self._place, self.name)
+
+
+def _tables(file: Any, columns: list[str]) -> Iterator[Any]:
+    from pyarrow import parquet
+
+    opened = parquet.ParquetFile(file)
+    for group in range(opened.num_row_groups):
+        yield opened.read_row_group(group, columns=columns)
 
 
 @contextmanager

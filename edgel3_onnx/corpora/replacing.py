@@ -49,8 +49,8 @@ def recover(place: Place) -> None:
 
 def _parts(plan: PlanFile) -> list[str]:
     chunks: dict[str, None] = {}
-    for table in plan.columns(["chunk"]):
-        chunks |= dict.fromkeys(table["chunk"].unique().to_pylist())
+    for names in plan.chunk_names():
+        chunks |= dict.fromkeys(names)
     return [part_name(chunk) for chunk in chunks]
 
 

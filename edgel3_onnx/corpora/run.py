@@ -2,12 +2,14 @@
 
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator
+from itertools import compress
 
+from edgel3_onnx.corpora.cutting import Cutter
 from edgel3_onnx.corpora.inputs import Input
 from edgel3_onnx.corpora.keys import absolutes
 from edgel3_onnx.corpora.ledger import Ledger, Standing
 from edgel3_onnx.corpora.place import PLANS, Folder, Place
-from edgel3_onnx.corpora.plan import Chunk, Cutter, PlanFile, PlanWriter
+from edgel3_onnx.corpora.plan import Chunk, PlanFile, PlanWriter
 from edgel3_onnx.corpora.records import Record
 from edgel3_onnx.corpora.replacing import recover, replaceable, roll_back, roll_forward
 from edgel3_onnx.corpora.sorting import Sorter, record
@@ -45,14 +47,13 @@ class CorpusRun:
         ledger = Ledger(place)
         for part in ledger.strangers:
             dataset.read_sources(place.shown(part))  # which refuses what is not ours
-        if ledger.done and existing is None:
+        if ledger.parts and existing is None:
             raise EdgeL3Error(
                 f"{place.shown('')} holds a dataset already: go on with it by --skip-existing, replace it by "
                 "--overwrite, or name another directory"
             )
         self._replaced = [] if self._skips else replaceable(place)
         self._ledger = ledger if self._skips else None
-        self._wanted: set[str] = set()  # chunks
         self._plan: PlanFile | None = None
 
     def plan(
@@ -93,7 +94,6 @@ class CorpusRun:
                 writer.commit(name)
             elif writer.chunks:
                 self._plan = PlanFile(self._place, writer.commit())
-            self._wanted = sorter.owed
         finally:
             writer.abandon()
 
@@ -127,8 +127,10 @@ class CorpusRun:
             mine = chunks[(first - number) % step :: step]
             number += len(chunks)
             self.total += sum(len(chunk.entries) for chunk in mine)
-            self._wanted.update(chunk.id for chunk in mine if chunk.id not in self._ledger.done)
-            entries = [entry for chunk in mine if chunk.id in self._ledger.done for entry in chunk.entries]
+            numbers = self._ledger.numbers([chunk.id for chunk in mine])
+            is_done = self._ledger.is_done[numbers]
+            self._ledger.want(numbers[~is_done])
+            entries = [entry for chunk in compress(mine, is_done.tolist()) for entry in chunk.entries]
             known_as = absolutes([location.joined(plan.folder, entry.path) for entry in entries])
             for entry, absolute, (standing, reason) in zip(
                 entries, known_as, self._ledger.standings(entries), strict=True
@@ -163,8 +165,8 @@ class CorpusRun:
             roll_back(self._place, plan)
 
     def _chunks(self) -> Iterator[Chunk]:
-        if self._ledger is not None and self._wanted:
-            yield from self._ledger.owed(self._wanted)
+        if self._ledger is not None:
+            yield from self._ledger.wanted()
         if self._plan is not None:
             for group in range(self._plan.groups):
                 yield from self._plan.group(group)

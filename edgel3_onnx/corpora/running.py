@@ -4,10 +4,11 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 
+from edgel3_onnx.corpora.cutting import CHUNK_BYTES, CHUNK_FILES, Cutter
 from edgel3_onnx.corpora.inputs import Input
 from edgel3_onnx.corpora.local import in_this_process
 from edgel3_onnx.corpora.place import open_place
-from edgel3_onnx.corpora.plan import CHUNK_BYTES, CHUNK_FILES, Chunk, Cutter
+from edgel3_onnx.corpora.plan import Chunk
 from edgel3_onnx.corpora.pool import Pool
 from edgel3_onnx.corpora.ray_engine import Cluster, on_ray
 from edgel3_onnx.corpora.records import OnProgress, Record, no_progress

@@ -7,10 +7,10 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
+from edgel3_onnx.corpora.cutting import Files
 from edgel3_onnx.corpora.inputs import Input
 from edgel3_onnx.corpora.keys import Seen, absolutes, keys_of
 from edgel3_onnx.corpora.ledger import Findings, Ledger, Standing
-from edgel3_onnx.corpora.plan import Files
 from edgel3_onnx.corpora.records import Record
 from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.outputs import dataset
@@ -36,14 +36,11 @@ class Sorter:
     Attributes
     ----------
     total : int
-        Files that were met, and those that share chunks with them.
-    owed : set of str
-        Chunks that are not done, of files that were met.
+        Files that were met, and those that share chunks that are not done with them; the ledger wants these chunks.
     """
 
     def __init__(self, ledger: Ledger | None, finished: dataset.FinishedSources | None, dry: bool) -> None:
         self.total = 0
-        self.owed: set[str] = set()
         self._ledger, self._finished, self._dry = ledger, finished, dry
         self._seen = Seen()
 
@@ -79,20 +76,13 @@ class Sorter:
         fresh = np.ones(len(files), bool)
         if self._ledger is not None:
             found = self._ledger.look_up(files)
-            self._owe(found.chunk[found.standing == Standing.OWED])
+            self.total += self._ledger.want(found.chunk[found.standing == Standing.OWED])
             verdicts = self._settled(files, found)
             fresh[found.standing == Standing.OWED] = False
             fresh[list(verdicts)] = False
         if self._dry:
             verdicts |= dict.fromkeys(np.flatnonzero(fresh).tolist(), ("planned", None))
         return fresh, verdicts
-
-    def _owe(self, chunks: NDArray[np.int32]) -> None:
-        assert self._ledger is not None
-        for chunk in np.unique(chunks).tolist():
-            if (name := self._ledger.chunks[chunk]) not in self.owed:
-                self.owed.add(name)
-                self.total += self._ledger.files_of(chunk)
 
     def _settled(self, files: Files, found: Findings) -> dict[int, tuple[str, str | None]]:
         """Status and reason of those that need no work."""
