@@ -292,7 +292,7 @@ static const lines_function INPUT_OF[] = {NULL, input_2, input_4, input_6}; /* b
 static const lines_function OUTPUT_OF[] = {NULL, output_2, output_4, output_6};
 
 /* Tiles that follow one another in a row of tiles, at most RUN. */
-enum { RUN = 8 };
+enum { RUN = 6 };
 INLINE uint32_t run_length(const winograd_layer *layer, uint32_t tile, uint32_t end)
 {
     const uint32_t row = layer->tile_cols - tile % layer->tile_cols, left = end - tile;
@@ -311,14 +311,15 @@ INLINE void input_strip(const winograd_layer *layer, const float *maps, uint32_t
     const steps map = {in->row, 0, in->pixel}, to_columns = {MOST_PIXELS * VL, 0, VL};
     const steps from_columns = {VL, MOST_PIXELS * VL, layer->width * VL};
     const steps positions = {layer->in_position, cols * layer->in_position, VL};
-    for (uint32_t vector = 0; vector < layer->in_vectors; vector++)
-        for (uint32_t tile = first, run; tile < end; tile += run, to += run * VL) {
-            const uint32_t y = tile / layer->tile_cols * layer->height, x = tile % layer->tile_cols * layer->width;
-            run = run_length(layer, tile, end);
+    for (uint32_t tile = first, run; tile < end; tile += run, to += run * VL) {
+        const uint32_t y = tile / layer->tile_cols * layer->height, x = tile % layer->tile_cols * layer->width;
+        run = run_length(layer, tile, end);
+        for (uint32_t vector = 0; vector < layer->in_vectors; vector++) {
             down(maps + in->offset + y * in->row + x * in->pixel + vector * VL, &map, columns, &to_columns, 1,
                  run * layer->width + 2);
-            across(columns, &from_columns, to, &positions, rows, run);
+            across(columns, &from_columns, to + vector * (end - first) * VL, &positions, rows, run);
         }
+    }
 }
 
 /* Transform the sums of tiles [first, end) back, for vectors of channels [vector, last_vector). */
