@@ -38,14 +38,27 @@ def check(network, method, level, monkeypatch, n=2, threads=1):
     assert_same(engine.run(batch), oracle.embed(network, batch), TOLERANCE[method])
 
 
-# Maps of one row of tiles: 1 to 14 tiles of 2 x 2, then 8 to 15 of 4 x 4, and two rows of them. 36 channels are an odd
-# number of vectors of 4, 8 and 16 lanes: blocks of two vectors, and one of one.
+# Maps of one row of tiles, 2 or 4 outputs high and 2, 4 or 6 wide: 1 to 15 of them; and maps of two rows. 36 channels are
+# an odd number of vectors of 4, 8 and 16 lanes: blocks of two vectors, and one of one.
 @pytest.mark.parametrize("rows", [1, 2, 3, 4, 5])
 @LEVELS
 def test_every_count_of_tiles(level, rows, monkeypatch):
-    for cols in range(1, 61 if rows == 4 else 30):
+    for cols in range(1, 91 if rows in (2, 4) else 30):
         network = oracle.network(rows, cols, (5, 36), activations=["relu", "linear"], seed=cols)
         check(network, "winograd", level, monkeypatch, n=1)
+
+
+# Tiles are 2 outputs high where there are 1 or 2 rows, 4 for 15 or 16, 6 for 45 or 48, and as wide for as many columns;
+# where the number is odd, the last ones stand out. Pooling drops what is left over by two.
+@pytest.mark.parametrize("rows", [1, 2, 15, 16, 45, 48])
+@LEVELS
+def test_every_size_of_tiles(level, rows, monkeypatch):
+    for cols in (1, 2, 15, 16, 45, 48):
+        check(oracle.network(rows, cols, (5, 20), activations=["relu", "linear"]), "winograd", level, monkeypatch, n=1)
+        if min(rows, cols) > 1:
+            for kind in ("relu", "silu"):
+                network = oracle.network(rows, cols, (5, 20, 3), activations=["relu", kind, "linear"], pools=(2,))
+                check(network, "winograd", level, monkeypatch, n=1)
 
 
 @LEVELS

@@ -250,7 +250,8 @@ LINES(output_2, output_line, 2, 4, 2)
 LINES(output_4, output_line, 4, 6, 4)
 LINES(output_6, output_line, 6, 8, 6)
 
-/* The outputs of a tile whose columns have been transformed back to `rows` rows, or the maxima of two by two of them. */
+/* The outputs of a tile whose columns have been transformed back to `rows` rows, or the maxima of two by two of them; at
+ * least `to->least`. */
 INLINE void plain_rows(const float *from, uint32_t rows, float *out, const ending *to, const int size, const int mode)
 {
     const int turn = mode == POOLED ? 2 : 1;
