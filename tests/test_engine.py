@@ -38,8 +38,8 @@ def check(network, method, level, monkeypatch, n=2, threads=1):
     assert_same(engine.run(batch), oracle.embed(network, batch), TOLERANCE[method])
 
 
-# Maps of one row of tiles, 2 or 4 outputs high and 2, 4 or 6 wide: 1 to 15 of them; and maps of two rows. 36 channels are
-# an odd number of vectors of 4, 8 and 16 lanes: blocks of two vectors, and one of one.
+# Maps of one row of tiles, 2 or 4 outputs high and 2, 4 or 6 wide: 1 to 15 of them; and maps of two rows. 36 channels
+# are an odd number of vectors of 4, 8 and 16 lanes: blocks of two vectors, and one of one.
 @pytest.mark.parametrize("rows", [1, 2, 3, 4, 5])
 @LEVELS
 def test_every_count_of_tiles(level, rows, monkeypatch):
