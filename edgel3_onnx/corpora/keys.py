@@ -20,11 +20,6 @@ _BLOCK = 2**10  # paths that are looked through at once
 _GROWTH = 8  # how many times as long as the next a level of keys that were met is, at least
 
 
-def key_bytes(path: str) -> bytes:
-    """The 16 bytes of one key."""
-    return _digest(key(path))
-
-
 def _digest(absolute: str) -> bytes:
     return hashlib.blake2b(absolute.encode(), digest_size=16).digest()
 
