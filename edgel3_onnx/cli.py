@@ -16,16 +16,11 @@ from edgel3_onnx.checks import check_choice, check_count, check_flag
 from edgel3_onnx.command import interrupt
 from edgel3_onnx.command.arguments import PROGRAM, parse_arguments, positive_float, positive_int, with_packaged_model
 from edgel3_onnx.command.corpus import plan_run
-from edgel3_onnx.command.live import embed_stdin
 from edgel3_onnx.command.parts import with_parts
 from edgel3_onnx.command.report import Reporter, showing_log
 from edgel3_onnx.command.runner import RunOptions, run_tasks
 from edgel3_onnx.corpora.inputs import NO_RECORDINGS, LeftOut, find, listed
-from edgel3_onnx.corpora.ray_engine import Cluster
 from edgel3_onnx.corpora.records import Progress, Summary
-from edgel3_onnx.corpora.running import Running, embed_inputs
-from edgel3_onnx.corpora.selection import select
-from edgel3_onnx.corpora.worker import Work
 from edgel3_onnx.cpu import available_cpus
 from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error, WeightsUnavailableError
 from edgel3_onnx.files import get_output_path
@@ -203,6 +198,12 @@ def run(
         reporter.progress(progress)
 
     if format == "parquet":
+        # None of this is needed where each recording has an output of its own, and importing it takes a while.
+        from edgel3_onnx.corpora.ray_engine import Cluster
+        from edgel3_onnx.corpora.running import Running, embed_inputs
+        from edgel3_onnx.corpora.selection import select
+        from edgel3_onnx.corpora.worker import Work
+
         left_out = LeftOut()
         listed_files = find(listing, left_out, recursive=recursive, headerless=reading.raw is not None)
         found, selection, notes = select(listed_files, offset, duration, edges, regions)
@@ -322,6 +323,8 @@ def _dispatch(args: argparse.Namespace) -> int:
         "verbose": not args.quiet,
     }
     if args.inputs == ["-"]:
+        from edgel3_onnx.command.live import embed_stdin
+
         options, reading = EmbeddingOptions.of(arguments), _reading_options(args.strict, args.rate, args.pcm)
         output = None
         if args.format is not None:

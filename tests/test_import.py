@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import soundfile
 
 import edgel3_onnx
+import golden
 
 PACKAGE = Path(edgel3_onnx.__file__).parent
 EXTENSIONS = sorted(path.stem for path in PACKAGE.glob("_*.pyi"))
@@ -30,3 +32,18 @@ def test_a_missing_extension_says_what_to_do(missing, module, tmp_path):
         f"ImportError: the compiled extension edgel3_onnx.{missing} is missing in {copy}: build it with "
         f"`pip install -e .` in {tmp_path}, or leave that directory so that the installed package is found"
     )
+
+
+def test_a_recording_imports_no_more_than_it_takes(tmp_path):
+    """What is slow to import is imported by those who use it: a run over short clips would notice."""
+    soundfile.write(tmp_path / "clip.wav", golden.audio(8000, 1, 1), 8000)
+    foreign = {"multiprocessing.connection", "pandas", "pyarrow", "scipy", "ssl", "tarfile", "zoneinfo"}
+    ours = {f"edgel3_onnx.{name}" for name in ("command.live", "corpora.pool", "corpora.running", "corpora.worker")}
+    code = (
+        "import sys; from edgel3_onnx import cli; "
+        f"assert cli.main(['-q', {str(tmp_path / 'clip.wav')!r}, '--model-type', 'micro']) == 0; "
+        f"print(sorted({foreign | ours} & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert (run.returncode, run.stdout) == (0, "[]\n"), run.stderr
+    assert (tmp_path / "clip.npz").exists()

@@ -13,7 +13,6 @@ import soundfile
 import golden
 from conftest import posix_only
 from edgel3_onnx import EdgeL3Error, cli, embed_corpus, load_embedding_model
-from edgel3_onnx.command import runner
 from edgel3_onnx.corpora import embed
 
 UNGUARDED = """
@@ -116,7 +115,7 @@ def test_jobs_divide_the_processors_among_them(recordings, tmp_path, monkeypatch
         yield from ()
 
     monkeypatch.setattr(cli, "available_cpus", lambda: 8)
-    monkeypatch.setattr(runner, "work_in_processes", no_work)
+    monkeypatch.setattr("edgel3_onnx.corpora.pool.work_in_processes", no_work)
     cli.run(recordings, tmp_path / "out", model_type="micro", jobs=jobs, num_threads=given)
     assert asked == [(expected, jobs)]
 

@@ -9,7 +9,6 @@ import soundfile
 
 import golden
 from edgel3_onnx import EdgeL3Error, cli, embed_corpus, load_embedding_model, process_file
-from edgel3_onnx.command import runner
 from edgel3_onnx.corpora import parts
 from edgel3_onnx.outputs import dataset
 from edgel3_onnx.outputs.inspect import read_metadata
@@ -200,7 +199,7 @@ def test_what_processes_that_die_leave_is_removed_at_the_end_of_their_run(folder
         (out / ".edgel3-onnx-0123456789abcdef.part").write_bytes(b"half")
         yield from ()
 
-    monkeypatch.setattr(runner, "work_in_processes", die)
+    monkeypatch.setattr("edgel3_onnx.corpora.pool.work_in_processes", die)
     cli.run(folder, out, model_type="micro", jobs=2)
     assert os.listdir(out) == []
 

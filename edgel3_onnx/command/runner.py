@@ -4,12 +4,11 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from edgel3_onnx.atomic import remove_abandoned
 from edgel3_onnx.command import interrupt
 from edgel3_onnx.command.corpus import Plan, Task
-from edgel3_onnx.corpora.pool import Say, work_in_processes
 from edgel3_onnx.corpora.records import OnProgress, Progress, Record, no_progress
 from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.files import EmbeddedFile, OnRead, embed_files
@@ -21,6 +20,9 @@ from edgel3_onnx.outputs.arrays import WRITERS, is_current
 from edgel3_onnx.outputs.group import OutputGroup
 from edgel3_onnx.outputs.record import Metadata
 from edgel3_onnx.recordings.decode import ReadingOptions
+
+if TYPE_CHECKING:
+    from edgel3_onnx.corpora.pool import Say
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class RunOptions:
     skip_existing: bool = False
     attempts: int = field(default=2, init=False)  # at a file, before it is lost
 
-    def work(self, units: Iterable[Task], say: Say) -> Iterator[Record]:
+    def work(self, units: Iterable[Task], say: "Say") -> Iterator[Record]:
         """As a crew of :func:`edgel3_onnx.corpora.pool.work_in_processes`."""
         model = self.model.load()
         say("ready", None)
@@ -84,6 +86,8 @@ def run_tasks(
 
 
 def _in_processes(plan: Plan, options: RunOptions, jobs: int, on_progress: OnProgress) -> Generator[Record, None, None]:
+    from edgel3_onnx.corpora.pool import work_in_processes
+
     try:
         yield from work_in_processes(plan.tasks, options, jobs, on_progress)
     finally:

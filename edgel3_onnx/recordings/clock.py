@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone, tzinfo
 from typing import BinaryIO
-from zoneinfo import ZoneInfo
 
 from edgel3_onnx.exceptions import EdgeL3ArgumentError
 from edgel3_onnx.recordings import riff
@@ -63,6 +62,8 @@ class ClockOptions:
         """That of ``time_zone``. EdgeL3ArgumentError if it is not known."""
         if self.time_zone is None:
             return None
+        from zoneinfo import ZoneInfo
+
         try:
             if self.time_zone[:1] in ("+", "-"):
                 return datetime.strptime(self.time_zone, "%z").tzinfo

@@ -7,7 +7,6 @@ makes of an archive, so that a member is found without reading what lies before 
 import io
 import os
 import re
-import tarfile
 import threading
 import time
 from abc import abstractmethod
@@ -76,6 +75,8 @@ def open_binary(location: str) -> BinaryIO:
 
 def members(archive: str) -> Iterator[tuple[str, str]]:
     """Name and location of each file in a tar archive. EdgeL3Error if it cannot be read."""
+    import tarfile
+
     try:
         with open_binary(archive) as file, tarfile.open(fileobj=file, mode="r:") as tar:
             while (member := tar.next()) is not None:
