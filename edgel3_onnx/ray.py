@@ -7,8 +7,8 @@ import numpy as np
 
 from edgel3_onnx.embedding import EmbeddingOptions, Embeddings, get_embedding
 from edgel3_onnx.exceptions import EdgeL3ArgumentError, EdgeL3Error
-from edgel3_onnx.files import EmbeddedFile, embed_files
 from edgel3_onnx.models import ModelOptions
+from edgel3_onnx.pipeline import EmbeddedFile, embed_files
 
 
 class Embedder:

@@ -10,8 +10,8 @@ from edgel3_onnx.audio import check_sample_rate, warn
 from edgel3_onnx.checks import check_choice
 from edgel3_onnx.embedding import EmbeddingOptions, get_embedding
 from edgel3_onnx.exceptions import EdgeL3Error
-from edgel3_onnx.files import EmbeddedFile, embed_files
 from edgel3_onnx.models import EmbeddingModel, given_or_loaded
+from edgel3_onnx.pipeline import EmbeddedFile, embed_files
 
 try:
     from sklearn.base import BaseEstimator, TransformerMixin

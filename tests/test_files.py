@@ -18,7 +18,7 @@ from edgel3_onnx import (
     process_file,
 )
 from edgel3_onnx.embedding import EmbeddingOptions
-from edgel3_onnx.files import EmbeddedFile, embed_files
+from edgel3_onnx.pipeline import EmbeddedFile, embed_files
 from edgel3_onnx.recordings import decode
 
 # Batches are cut elsewhere than in get_embedding, which may change the last bits of a product.

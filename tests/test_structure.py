@@ -27,8 +27,8 @@ FLOORS = """
     embedding
     streaming
     recordings outputs
-    files
-    citing frames corpora
+    pipeline
+    files citing frames corpora
     core edgel3_onnx
     sklearn hear mteb hoplite ray
     command

@@ -11,7 +11,6 @@ from edgel3_onnx.command import interrupt
 from edgel3_onnx.command.corpus import Plan, Task
 from edgel3_onnx.corpora.records import OnProgress, Progress, Record, no_progress
 from edgel3_onnx.exceptions import EdgeL3Error
-from edgel3_onnx.files import EmbeddedFile, OnRead, embed_files
 from edgel3_onnx.gathering import Embeddings
 from edgel3_onnx.models import EmbeddingModel, ModelOptions
 from edgel3_onnx.options import EmbeddingOptions
@@ -19,6 +18,7 @@ from edgel3_onnx.outputs import record
 from edgel3_onnx.outputs.arrays import WRITERS, is_current
 from edgel3_onnx.outputs.group import OutputGroup
 from edgel3_onnx.outputs.record import Metadata
+from edgel3_onnx.pipeline import EmbeddedFile, OnRead, embed_files
 from edgel3_onnx.recordings.decode import ReadingOptions
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def work(
     """Embed and save the files of ``tasks``.
 
     ``on_embedded`` is called for each task that has been decoded and embedded, or failed, before it is saved;
-    ``on_read`` is that of :func:`edgel3_onnx.files.embed_files`.
+    ``on_read`` is that of :func:`edgel3_onnx.pipeline.embed_files`.
 
     Yields
     ------

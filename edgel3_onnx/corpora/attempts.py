@@ -14,9 +14,9 @@ from typing import Any
 
 from edgel3_onnx.corpora.place import ATTEMPTS, Place
 from edgel3_onnx.corpora.pool import WORKER
-from edgel3_onnx.files import EmbeddedFile, embed_files
 from edgel3_onnx.models import ModelOptions
 from edgel3_onnx.options import EmbeddingOptions
+from edgel3_onnx.pipeline import EmbeddedFile, embed_files
 from edgel3_onnx.recordings import location
 from edgel3_onnx.recordings.decode import ReadingOptions
 

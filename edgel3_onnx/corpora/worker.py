@@ -12,7 +12,6 @@ from edgel3_onnx.corpora.pool import Say
 from edgel3_onnx.corpora.records import Record
 from edgel3_onnx.corpora.selection import Selection
 from edgel3_onnx.exceptions import EdgeL3Error
-from edgel3_onnx.files import EmbeddedFile, embed_files
 from edgel3_onnx.gathering import Embeddings
 from edgel3_onnx.models import EmbeddingModel, ModelOptions
 from edgel3_onnx.options import EmbeddingOptions
@@ -20,6 +19,7 @@ from edgel3_onnx.outputs import record
 from edgel3_onnx.outputs.dataset import key
 from edgel3_onnx.outputs.record import Metadata
 from edgel3_onnx.outputs.rows import path_text
+from edgel3_onnx.pipeline import EmbeddedFile, embed_files
 from edgel3_onnx.pooling import pooled_dim
 from edgel3_onnx.recordings import location
 from edgel3_onnx.recordings.decode import ReadingOptions
