@@ -108,6 +108,25 @@ def test_frames_are_counted(version, layer, rate):
     assert (behind.lost_at_end, behind.announced) == pytest.approx((4 * seconds, 40 * seconds))
 
 
+@pytest.mark.parametrize("more", [0, 1])
+def test_damage_where_two_buffers_meet(more):
+    """Files are read by mebibytes."""
+    frame = silent("1", 3, 5, 0)
+    seconds = 1152 / 44100
+    count = -(-(2**20 - 3) // len(frame)) + more
+    ((start, length),) = walked(frame * count + b"\1" * (3 * len(frame)) + frame * 17).silenced
+    assert (start, length) == pytest.approx(((count - 1) * seconds, 4 * seconds))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_few_frames_behind_damage_before_the_cut(count):
+    frame = silent("1", 3, 5, 0)
+    seconds = 1152 / 44100
+    found = walked(frame * 20 + b"\1" * (3 * len(frame)) + frame * count + frame[: len(frame) // 2])
+    assert found.parts[0].frames == (23 + count) * 1152 and found.is_cut and found.lost_at_end == 0
+    assert found.silenced == [pytest.approx((19 * seconds, 4 * seconds))]
+
+
 def stream_for(data, part):
     """What a decoder is given of ``data``, as frames: header and bytes of each."""
     stream = b"".join(piece if isinstance(piece, bytes) else data[piece[0] :][: piece[1]] for piece in part.pieces)

@@ -1,10 +1,12 @@
 """Of recordings cut, damaged or mislabelled at a known place: exactly what is left, and exactly what is said of it."""
 
+import io
 import itertools
 import struct
 
 import numpy as np
 import pytest
+import soundfile
 
 import odd_recordings as odd
 from edgel3_onnx.exceptions import EdgeL3Error
@@ -151,6 +153,92 @@ def test_aiff_samples_of_any_size_lie_in_whole_bytes(path, bits):
     audio, findings = read_bytes(path, patched(data, (b"COMM", 14, ">H", 0), bits))
     np.testing.assert_array_equal(audio, expected)
     assert findings.complete and findings.announced_seconds == pytest.approx(SAMPLES / SR, abs=1.1 / SR)
+
+
+NO_HEADER_LENGTH = "its header does not say how long it is: it is taken to the end of the file"
+AIFC = {  # the types of AIFF-C: what libsndfile calls the samples, and their order
+    b"NONE": ("PCM_24", "BIG"), b"twos": ("PCM_16", "BIG"), b"sowt": ("PCM_16", "LITTLE"), b"in24": ("PCM_24", "BIG"),
+    b"in32": ("PCM_32", "BIG"), b"fl32": ("FLOAT", "BIG"), b"FL32": ("FLOAT", "BIG"), b"fl64": ("DOUBLE", "BIG"),
+    b"FL64": ("DOUBLE", "BIG"), b"ulaw": ("ULAW", "FILE"), b"ULAW": ("ULAW", "FILE"), b"alaw": ("ALAW", "FILE"),
+    b"ALAW": ("ALAW", "FILE"),
+}  # fmt: skip
+
+
+def raw_samples(subtype, endian):
+    """Bytes of stereo samples, and these in floating point."""
+    audio, buffer = odd.signal(SR, SAMPLES / SR, 2), io.BytesIO()
+    form = {"samplerate": SR, "format": "RAW", "subtype": subtype, "endian": endian}
+    soundfile.write(buffer, audio, form.pop("samplerate"), **form)
+    data = buffer.getvalue()
+    return data, soundfile.read(io.BytesIO(data), channels=2, samplerate=SR, dtype="float32", **form)[0].mean(axis=1)
+
+
+def aifc(kind, samples, length, chunks=b""):
+    """An AIFF-C file of stereo samples whose SSND says that there are ``length`` bytes behind its size."""
+    bits = {"PCM_16": 16, "PCM_24": 24, "PCM_32": 32, "FLOAT": 32, "DOUBLE": 64}.get(AIFC[kind][0], 16)
+    rate = struct.pack(">HQ", 16383 + 12, SR << 51)
+    common = struct.pack(">hIh", 2, SAMPLES, bits) + rate + kind + b"\0\0"
+    body = b"AIFC" + b"COMM" + struct.pack(">I", len(common)) + common + chunks
+    body += b"SSND" + struct.pack(">III", length, 0, 0) + samples
+    return b"FORM" + struct.pack(">I", len(body)) + body
+
+
+@pytest.mark.parametrize("kind", AIFC)
+def test_aifc_of_a_writer_that_did_not_know_its_length(path, kind):
+    samples, expected = raw_samples(*AIFC[kind])
+    audio, findings = read_bytes(path, aifc(kind, samples, 8 + len(samples)))
+    np.testing.assert_allclose(audio, expected, rtol=0, atol=1e-6)
+    assert findings.complete and not findings.notes and findings.announced_seconds == SAMPLES / SR
+    for length in (0x7F000000, 0x7F000001, 0x80000000, 0xFFFFFFFF):
+        audio, findings = read_bytes(path, aifc(kind, samples, length))
+        np.testing.assert_allclose(audio, expected, rtol=0, atol=1e-6)
+        assert findings.complete and findings.notes == (NO_HEADER_LENGTH,) and not findings.warnings
+    audio, findings = read_bytes(path, aifc(kind, samples, 0))
+    np.testing.assert_allclose(audio, expected, rtol=0, atol=1e-6)
+    assert findings.warnings == ("its header says 0 s; the 0.50 s up to the end of the file are taken",)
+
+
+@pytest.mark.parametrize("length", [0x7EFFFFFF, 0x80000001])
+def test_aifc_that_says_much_more_than_there_is(path, length):
+    samples, expected = raw_samples("PCM_16", "LITTLE")
+    audio, findings = read_bytes(path, aifc(b"sowt", samples, length))
+    np.testing.assert_array_equal(audio, expected)
+    assert not findings.complete
+    np.testing.assert_allclose(findings.lost_seconds, (length - 8 - len(samples)) / 4 / SR, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("format", "empty"), [("AIFF", struct.pack(">4sI", b"ANNO", 0)), ("CAF", b"free" + bytes(8))])
+@pytest.mark.parametrize("count", [998, 999])
+def test_samples_behind_a_thousand_chunks_are_not_looked_for(path, format, empty, count):
+    """A damaged file could send us through any number of them."""
+    samples, _ = raw_samples("PCM_16", "BIG")
+    if format == "AIFF":
+        data = aifc(b"twos", samples, 0x7F000000, empty * count)
+    else:
+        description = struct.pack(">d4s5I", SR, b"lpcm", 0, 4, 1, 2, 16)
+        data = b"caff\0\1\0\0desc" + struct.pack(">q", 32) + description + empty * count
+        data += b"data" + struct.pack(">qI", -1, 0) + samples
+    _, findings = read_bytes(path, data)
+    assert (NO_HEADER_LENGTH in findings.notes) == (count == 998)
+
+
+@pytest.mark.parametrize(("said", "expected"), [(0, SAMPLES), (1, 1), (2, 2)])
+def test_au_that_says_next_to_nothing(path, said, expected):
+    data = odd.encoded(odd.signal(SR, SAMPLES / SR), SR, "AU", "ULAW")
+    assert len(read_bytes(path, patched(data, SIZES["AU"], said))[0]) == expected
+
+
+@pytest.mark.parametrize("subtype", ["ALAC_16", "ALAC_24"])
+def test_caf_with_packets_of_any_size(path, subtype):
+    """How much of it is missing nobody can say."""
+    data = odd.encoded(odd.signal(SR, 4.0), SR, "CAF", subtype)
+    at = data.index(b"data") + 4
+    data = data[: at + 8 + int.from_bytes(data[at : at + 8], "big")]
+    expected, findings = read_bytes(path, data)
+    assert len(expected) == 4 * SR and findings.complete and findings.lost_seconds == 0
+    audio, findings = read_bytes(path, data[: len(data) * 6 // 10])
+    np.testing.assert_array_equal(audio, expected[: len(audio)])
+    assert not findings.complete
 
 
 FLAC_BLOCK = 4096  # samples of a frame, as libsndfile has libFLAC make them
