@@ -56,7 +56,7 @@ class Sorter:
         rows = np.flatnonzero(self._seen.first(keys)).tolist()
         states = [_state(batch[row]) for row in rows]
         records = [
-            record(batch[row].path, known_as[row], "failed", state)
+            Record.of(batch[row].path, "failed", state, absolute_path=known_as[row])
             for row, state in zip(rows, states, strict=True)
             if isinstance(state, str)
         ]
@@ -66,7 +66,7 @@ class Sorter:
         )
         fresh, verdicts = self._judge(files)
         for at, verdict in sorted(verdicts.items()):
-            records.append(record(files.paths[at], known_as[rows[at]], *verdict))
+            records.append(Record.of(files.paths[at], *verdict, absolute_path=known_as[rows[at]]))
         self.total += len(records) + (0 if self._dry else int(np.count_nonzero(fresh)))
         return records, files.those(fresh)
 
@@ -125,8 +125,3 @@ def _source(files: Files, row: int) -> Metadata:
         "source_bytes": int(files.sizes[row]),
         "source_mtime_ns": int(files.modified[row]),
     }
-
-
-def record(path: str, absolute: str, status: str, reason: str | None) -> Record:
-    """The record of a file, of which the absolute path is known."""
-    return Record(location.shown(path), absolute, None, status, reason)
