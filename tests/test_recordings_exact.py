@@ -294,6 +294,21 @@ def test_a_flac_of_unknown_length_goes_to_its_last_frame(flac, path, behind, tot
     assert findings.complete == (total < 2)
 
 
+@pytest.mark.parametrize(("begin", "length"), [(3, 1), (3, 30), (3, 290), (6, 290), (1, 700)])
+def test_an_mp3_whose_first_frames_are_damaged_goes_to_its_end(path, begin, length):
+    """By whose first bytes nobody would know it; libsndfile takes it for much shorter."""
+    data = bytearray(odd.encoded(odd.signal(SR, 6.3), SR, "MP3"))
+    expected, findings = read_bytes(path, bytes(data))
+    assert len(expected) == 6.3 * SR and findings.complete
+    data[begin : begin + length] = bytes(length)
+    audio, findings = read_bytes(path, bytes(data))
+    assert abs(len(audio) - len(expected)) < 0.3 * SR and findings.lost_seconds < 0.3
+    late = expected[5 * SR : 6 * SR]
+    at = int(np.correlate(audio, late, "valid").argmax())
+    assert abs(at - 5 * SR) < 0.3 * SR  # the delay that its first frame says is not known
+    np.testing.assert_allclose(audio[at:][:SR], late, rtol=0, atol=1e-4)
+
+
 OGG = {"VORBIS": (SR, 10, 0.064, 1e-6), "OPUS": (48000, 13, 0.08, 0.05)}  # positions in a second, pages of 12.3 s,
 # the longest that a decoder may need to be right again, in seconds; how right it is then
 
