@@ -136,6 +136,7 @@ def test_the_lost_end_of_compressed_samples(path, format, subtype, part):
     data = odd.encoded(odd.signal(SR, 4, 1), SR, format, subtype)
     expected, findings = read_bytes(path, data)
     assert 4 * SR <= len(expected) <= 4.1 * SR and findings.complete and not findings.warnings
+    assert findings.lost_seconds == 0
     audio, findings = read_bytes(path, data[: int(len(data) * part)])
     np.testing.assert_allclose(len(audio) / len(expected), part, atol=0.03)
     whole = len(audio) - 600  # of the block in which it was cut some decoders make something
@@ -239,6 +240,22 @@ def test_caf_with_packets_of_any_size(path, subtype):
     audio, findings = read_bytes(path, data[: len(data) * 6 // 10])
     np.testing.assert_array_equal(audio, expected[: len(audio)])
     assert not findings.complete
+
+
+def test_caf_with_packets_of_one_size(path):
+    """Of which libsndfile reads none; whatever is missing is counted all the same."""
+    pytest.importorskip("av")
+    path = path.with_suffix(".caf")
+    odd.encoded_with_av(path, odd.signal(SR, 4.0), SR, "adpcm_ima_qt")
+    data = path.read_bytes()
+    expected, _, findings = odd.read(path)
+    assert len(expected) >= 4 * SR and findings.complete and findings.lost_seconds == 0
+    at = data.index(b"data")
+    path.write_bytes(data[: at + 16 + 34 * 300])  # packets of 64 samples in 34 bytes
+    audio, _, findings = odd.read(path)
+    np.testing.assert_array_equal(audio, expected[: len(audio)])
+    assert not findings.complete
+    np.testing.assert_allclose(len(audio) / SR + findings.lost_seconds, 4, atol=0.05)
 
 
 FLAC_BLOCK = 4096  # samples of a frame, as libsndfile has libFLAC make them

@@ -252,7 +252,8 @@ class _AvRecording(Recording):
         if source.left_out is not None:
             ledger.walk.left_out.append(source.left_out)
         walk = ledger.walk
-        walk.announced = source.announced if walk.announced is None else walk.announced
+        if walk.announced is None and not walk.lost_at_end:  # by what is there, FFmpeg computes it for some formats
+            walk.announced = source.announced
         if has_ended and walk.announced is not None and not walk.is_cut:
             walk.lost_at_end = max(walk.announced - self._decoded / self.sample_rate, 0.0)
         return super()._find(read, spans, has_ended)
