@@ -251,6 +251,7 @@ class _AvRecording(Recording):
         ledger.holes = source.holes
         if source.left_out is not None:
             ledger.walk.left_out.append(source.left_out)
+            ledger.walk.is_cut = True
         walk = ledger.walk
         if walk.announced is None and not walk.lost_at_end:  # by what is there, FFmpeg computes it for some formats
             walk.announced = source.announced
