@@ -300,7 +300,7 @@ def test_a_filesystem_of_fsspec_says_itself_where_a_uri_leads():
 
 def test_what_is_no_filesystem():
     with (
-        pytest.raises(EdgeL3ArgumentError, match="^filesystem must be one of pyarrow's or fsspec's, got 'local'$"),
+        pytest.raises(EdgeL3ArgumentError, match=r"^filesystem must be one of pyarrow's or fsspec's, got 'local'$"),
         location.reached_by("local"),
     ):
         pass
