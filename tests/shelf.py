@@ -20,6 +20,8 @@ class Shelf(fs.FileSystemHandler):
     asked : Counter of (method, path)
     faults : dict of (method, path) to list of (OSError, bytes or None)
         What comes instead of the next answers, in this order; None: the answer after all.
+    cut : dict of str to list of int
+        How many bytes of what is written next arrive.
     """
 
     def __init__(self, objects=()):
@@ -28,6 +30,7 @@ class Shelf(fs.FileSystemHandler):
         self.folders = set()
         self.asked = Counter()
         self.faults = {}
+        self.cut = {}
 
     def fails(self, method, path, *faults):
         self.faults[method, path] = list(faults)
@@ -59,6 +62,7 @@ class Shelf(fs.FileSystemHandler):
         return fs.FileInfo(path, self._kind(path), size=size, mtime_ns=self.changed.get(path, 10**9))
 
     def get_file_info(self, paths):
+        paths = [path.rstrip("/") for path in paths]
         for path in paths:
             self._ask("info", path)
         return [self._info(path) for path in paths]
@@ -119,5 +123,6 @@ class _Writer(io.BytesIO):
 
     def close(self):
         if not self.closed:
-            self._shelf.objects[self._path] = self.getvalue()
+            cut = self._shelf.cut.get(self._path)
+            self._shelf.objects[self._path] = self.getvalue()[: cut.pop(0) if cut else None]
         super().close()
