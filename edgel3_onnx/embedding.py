@@ -5,6 +5,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, overload
 
@@ -287,12 +288,10 @@ def embed(
     Exception
         What reading ``signals`` raised.
     """
-    from tqdm import tqdm
-
     order: deque[_Signal] = deque()
     pending: deque[tuple[_Signal, Float32]] = deque()
     rows = 0
-    with tqdm(unit="window", disable=not (show_progress and shows_progress())) as bar:
+    with _bar_of_windows(show_progress and shows_progress()) as update:
         for signal, windows in ahead(_read(signals)):
             if not order or order[-1] is not signal:
                 order.append(signal)
@@ -305,14 +304,26 @@ def embed(
             while rows >= batch_size:
                 _run(model, pending, batch_size)
                 rows -= batch_size
-                bar.update(batch_size)
+                update(batch_size)
             if on_rows is not None and order and order[0].rows >= rows_at_once:
                 on_rows(order[0].take(model))
             yield from _finished(order, model)
         if rows:
             _run(model, pending, rows)
-            bar.update(rows)
+            update(rows)
         yield from _finished(order, model)
+
+
+@contextmanager
+def _bar_of_windows(shown: bool) -> Iterator[Callable[[int], object]]:
+    """A progress bar, by the function that tells it how many windows more were run."""
+    if not shown:
+        yield lambda count: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(unit="window") as bar:
+        yield bar.update
 
 
 @dataclass(eq=False)

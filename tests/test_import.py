@@ -37,7 +37,7 @@ def test_a_missing_extension_says_what_to_do(missing, module, tmp_path):
 def test_a_recording_imports_no_more_than_it_takes(tmp_path):
     """What is slow to import is imported by those who use it: a run over short clips would notice."""
     soundfile.write(tmp_path / "clip.wav", golden.audio(8000, 1, 1), 8000)
-    foreign = {"multiprocessing.connection", "pandas", "pyarrow", "scipy", "ssl", "tarfile", "zoneinfo"}
+    foreign = {"multiprocessing.connection", "pandas", "pyarrow", "scipy", "ssl", "tarfile", "tqdm", "zoneinfo"}
     ours = {f"edgel3_onnx.{name}" for name in ("command.live", "corpora.pool", "corpora.running", "corpora.worker")}
     code = (
         "import sys; from edgel3_onnx import cli; "

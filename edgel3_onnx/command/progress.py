@@ -23,33 +23,39 @@ class ProgressBars:
     """
 
     def __init__(self, total: int | None, shown: bool) -> None:
-        from tqdm import tqdm
-
-        self._shown, self._make = shown, tqdm
-        self._bar: Any = tqdm(total=total, unit="file", disable=not shown, smoothing=0)
+        self._bar: Any = None
         self._lines: dict[str, Any] = {}
         self._seconds: defaultdict[str, float] = defaultdict(float)  # of audio, by worker
         self._start = time.monotonic()
+        if shown:
+            from tqdm import tqdm
+
+            self._make = tqdm
+            self._bar = tqdm(total=total, unit="file", smoothing=0)
 
     def close(self) -> None:
         for line in self._lines.values():
             line.close()
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()
 
     def expect(self, total: int) -> None:
         """Take the number of files, where it was not known."""
-        self._bar.total = total
-        self._bar.refresh()
+        if self._bar is not None:
+            self._bar.total = total
+            self._bar.refresh()
 
     def add(self, record: Record) -> None:
         """Take a file as done, failed or skipped. What is skipped does not count in the estimate of what is left."""
-        if self._shown and record.status == "skipped":
+        if self._bar is None:
+            return
+        if record.status == "skipped":
             self._bar.initial += 1
         self._bar.update()
 
     def progress(self, progress: Progress) -> None:
         """Take what a worker says."""
-        if not self._shown:
+        if self._bar is None:
             return
         self._seconds[progress.worker] += progress.seconds
         hours = sum(self._seconds.values()) / 3600
@@ -64,5 +70,8 @@ class ProgressBars:
         self._bar.update(0)
 
     def write(self, message: str, file: Any) -> None:
-        """Print a line above."""
-        self._bar.write(message, file=file)
+        """Print a line, above what is shown."""
+        if self._bar is None:
+            print(message, file=file)
+        else:
+            self._bar.write(message, file=file)

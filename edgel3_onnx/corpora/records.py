@@ -39,10 +39,13 @@ class Record:
         status: str,
         reason: str | None = None,
         *,
+        absolute_path: str | None = None,
         output: str | None = None,
         warnings: list[str] | None = None,
     ) -> "Record":
-        return cls(shown(path), key(path), output, status, reason, warnings=warnings or [])
+        """The record of a location; by default its absolute path is counted from this directory."""
+        absolute_path = key(path) if absolute_path is None else absolute_path
+        return cls(shown(path), absolute_path, output, status, reason, warnings=warnings or [])
 
     def add(self, findings: Findings) -> None:
         """Take over what decoding found out."""

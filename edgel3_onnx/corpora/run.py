@@ -13,7 +13,7 @@ from edgel3_onnx.corpora.plan import Chunk, PlanFile, PlanWriter
 from edgel3_onnx.corpora.records import Record
 from edgel3_onnx.corpora.replacing import recover, replaceable, roll_back, roll_forward
 from edgel3_onnx.corpora.selection import Selection
-from edgel3_onnx.corpora.sorting import Sorter, record
+from edgel3_onnx.corpora.sorting import Sorter
 from edgel3_onnx.corpora.worker import Result
 from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.outputs import dataset, rows
@@ -145,8 +145,8 @@ class CorpusRun:
             for entry, absolute, (standing, reason) in zip(
                 entries, known_as, self._ledger.standings(entries), strict=True
             ):
-                is_there = standing == Standing.EMBEDDED
-                yield record(entry.path, absolute, *(("skipped", None) if is_there else ("failed", reason)))
+                status, why = ("skipped", None) if standing == Standing.EMBEDDED else ("failed", reason)
+                yield Record.of(entry.path, status, why, absolute_path=absolute)
 
     def _refuse_overlap(self, plan: PlanFile) -> None:
         assert self._ledger is not None

@@ -62,7 +62,7 @@ class Sorter:
         rows = np.flatnonzero(self._seen.first(keys)).tolist()
         states = [_state(batch[row]) for row in rows]
         records = [
-            record(batch[row].path, known_as[row], "failed", state)
+            Record.of(batch[row].path, "failed", state, absolute_path=known_as[row])
             for row, state in zip(rows, states, strict=True)
             if isinstance(state, str)
         ]
@@ -72,7 +72,7 @@ class Sorter:
         )
         fresh, verdicts = self._judge(files)
         for at, verdict in sorted(verdicts.items()):
-            records.append(record(files.paths[at], known_as[rows[at]], *verdict))
+            records.append(Record.of(files.paths[at], *verdict, absolute_path=known_as[rows[at]]))
         self.total += len(records) + (0 if self._dry else int(np.count_nonzero(fresh)))
         return records, files.those(fresh)
 
@@ -131,8 +131,3 @@ def _state(item: Input) -> tuple[int, int] | str:
         return str(error)
     except ValueError as error:  # a NUL in a path
         return f"cannot be read ({error})"
-
-
-def record(path: str, absolute: str, status: str, reason: str | None) -> Record:
-    """The record of a file, of which the absolute path is known."""
-    return Record(location.shown(path), absolute, None, status, reason)

@@ -184,8 +184,8 @@ def _difference(entry: Entry, metadata: Metadata) -> str | None:
 
 
 def _record(chunk: Chunk, entry: Entry, status: str, reason: str | None, warnings: list[str] | None = None) -> Record:
-    absolute = key(location.joined(chunk.folder, entry.path))
-    return Record(location.shown(entry.path), absolute, None, status, reason, warnings=warnings or [])
+    absolute_path = key(location.joined(chunk.folder, entry.path))
+    return Record.of(entry.path, status, reason, absolute_path=absolute_path, warnings=warnings)
 
 
 def _failure(file: EmbeddedFile, entry: Entry, excluded: dict[Entry, tuple[str, bool]]) -> Metadata:

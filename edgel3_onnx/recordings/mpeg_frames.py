@@ -119,7 +119,7 @@ class Run:
     header: Header  # of the first
     free: int = 0  # bytes of a frame without padding, where the bitrate is free
     end: int = 0  # offset behind the last
-    last: int = 0  # offset of the last
+    last: int = 0  # offset of the last, unless the next recording follows it
     frames: int = 0
     broken: int = 0  # bytes between the run before and this that are neither frames nor tags
     is_tagged: bool = False  # the first frame holds "Xing", "Info" or "VBRI" and no audio
@@ -264,13 +264,12 @@ def _follow(data: Bytes, run: Run) -> bool:
             found.start() - (36 if found.group() == b"VBRI" else 4 + run.header.side_information)
             for found in _TAGGED.finditer(buffer)
         }
-        i = begin = 0
+        i = last = 0
         stop = min(len(buffer), data.end - at) - 3
-        last = 0
         while i < stop:
             if i in tagged:
                 if at + i > run.start:
-                    run.last, run.end = (at + last if run.frames else run.start), at + i
+                    run.end = at + i
                     return True
                 run.is_tagged = True
             key = buffer[i : i + 4]
@@ -285,7 +284,7 @@ def _follow(data: Bytes, run: Run) -> bool:
             last = i
             i += size
             run.frames += 1
-        if i > begin:
+        if i:
             run.last = at + last
         at += i
         if stop < 0 or at + 4 > data.end:
