@@ -12,7 +12,7 @@ from edgel3_onnx.corpora.place import PLANS, Folder, Place
 from edgel3_onnx.corpora.plan import Chunk, PlanFile, PlanWriter
 from edgel3_onnx.corpora.records import Record
 from edgel3_onnx.corpora.replacing import recover, replaceable, roll_back, roll_forward
-from edgel3_onnx.corpora.selection import Selection
+from edgel3_onnx.corpora.selection import WHOLE, Selection
 from edgel3_onnx.corpora.sorting import Sorter
 from edgel3_onnx.corpora.worker import Result
 from edgel3_onnx.exceptions import EdgeL3Error
@@ -62,7 +62,7 @@ class CorpusRun:
         inputs: Iterable[Input],
         common: Metadata,
         cutter: Cutter,
-        selection: Selection,
+        selection: Selection = WHOLE,
         *,
         dry: bool = False,
         path: str | None = None,

@@ -12,14 +12,13 @@ from edgel3_onnx.corpora.inputs import Input
 from edgel3_onnx.corpora.keys import Seen, absolutes, keys_of
 from edgel3_onnx.corpora.ledger import Findings, Ledger, Standing
 from edgel3_onnx.corpora.records import Record
-from edgel3_onnx.corpora.selection import Selection
+from edgel3_onnx.corpora.selection import WHOLE, Selection
 from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.outputs import dataset
 from edgel3_onnx.outputs.record import Metadata, part
 from edgel3_onnx.recordings import location
 
 _BATCH = 2**14  # inputs that are looked up at once
-_WHOLE = Selection()
 _OTHER_FILE = "is in the dataset already, made from a file of another size or time (see --overwrite)"
 
 
@@ -44,7 +43,7 @@ class Sorter:
     """
 
     def __init__(
-        self, ledger: Ledger | None, finished: dataset.FinishedSources | None, dry: bool, selection: Selection = _WHOLE
+        self, ledger: Ledger | None, finished: dataset.FinishedSources | None, dry: bool, selection: Selection = WHOLE
     ) -> None:
         self.total = 0
         self._ledger, self._finished, self._dry, self._selection = ledger, finished, dry, selection
