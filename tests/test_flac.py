@@ -112,17 +112,65 @@ def recording():
     return data, audio / 32768, offsets
 
 
-def test_another_recording_behind_a_damaged_one_is_none_of_its_frames(recording, tmp_path):
+@pytest.mark.parametrize("behind", ["", "frames", "junk"])
+@pytest.mark.parametrize("number", range(10))
+def test_a_damaged_frame_is_said_and_the_others_are_kept(recording, tmp_path, number, behind):
+    """The last one too; and other frames behind it are none of the recording."""
     data, audio, offsets = recording
     damaged = bytearray(data)
-    damaged[offsets[3] + 500] ^= 0xFF
+    damaged[offsets[number] + 500] ^= 0xFF
     path = tmp_path / "a.flac"
-    path.write_bytes(bytes(damaged) + data[offsets[0] :])
+    path.write_bytes(bytes(damaged) + {"": b"", "frames": data[offsets[0] :], "junk": b"junk" * 500}[behind])
     found, _, findings = odd.read(path)
     expected = audio.copy()
-    expected[3 * BLOCK : 4 * BLOCK] = 0
-    np.testing.assert_array_equal(found[: len(audio)], expected)
-    assert findings.holes[0] == (3 * BLOCK / SR, BLOCK / SR)
+    expected[number * BLOCK : (number + 1) * BLOCK] = 0
+    assert not findings.complete and findings.lost_seconds == BLOCK / SR
+    if number < 9:
+        np.testing.assert_array_equal(found, expected)
+        assert findings.holes == ((number * BLOCK / SR, BLOCK / SR),)
+    else:
+        np.testing.assert_array_equal(found, expected[: 9 * BLOCK])
+        assert findings.holes == () and "the end is missing" in findings.warnings[0]
+
+
+@pytest.mark.parametrize("is_said", [True, False])
+@pytest.mark.parametrize("length", [5 * BLOCK + 77, 10 * BLOCK, 25 * BLOCK])
+def test_recordings_joined_in_one_file_are_embedded_as_one(recording, tmp_path, length, is_said):
+    """Shorter, longer and as long as the first, and whether or not that says its length."""
+    data, audio, offsets = recording
+    more = np.random.default_rng(1).integers(-2000, 2000, length).astype(np.int16)
+    first = bytearray(data)
+    if not is_said:
+        first[21:26] = bytes([first[21] & 0xF0]) + bytes(4)
+    path = tmp_path / "a.flac"
+    path.write_bytes(bytes(first) + odd.encoded(more, SR, "FLAC", "PCM_16") + data)
+    found, _, findings = odd.read(path)
+    np.testing.assert_array_equal(found, np.concatenate([audio, more / 32768, audio]))
+    seconds = len(found) / SR
+    assert findings.complete and findings.announced_seconds == (pytest.approx(seconds) if is_said else None)
+    assert findings.warnings == (f"3 recordings joined in one file are embedded as one ({seconds:.2f} s)",)
+    damaged = bytearray(path.read_bytes())
+    damaged[len(first) + 8000] ^= 1
+    path.write_bytes(damaged[: -(len(data) - offsets[9]) // 2])
+    found, _, findings = odd.read(path)
+    (hole,) = findings.holes
+    assert hole == (pytest.approx((10 + (8000 - 86) // 6400) * BLOCK / SR, abs=BLOCK / SR), BLOCK / SR)
+    begin = round(hole[0] * SR)
+    np.testing.assert_array_equal(found[:begin], np.concatenate([audio, more / 32768])[:begin])
+    np.testing.assert_array_equal(found[begin : begin + BLOCK], 0)
+    np.testing.assert_array_equal(
+        found[begin + BLOCK :], np.concatenate([audio, more / 32768, audio])[begin + BLOCK : len(found)]
+    )
+    assert len(found) == len(audio) * 2 + len(more) - BLOCK
+
+
+def test_a_recording_of_another_kind_that_is_joined_is_left_out(recording, tmp_path):
+    data, audio, _ = recording
+    path = tmp_path / "a.flac"
+    path.write_bytes(data + odd.encoded(np.zeros((SR, 2)), SR, "FLAC", "PCM_16"))
+    found, _, findings = odd.read(path)
+    np.testing.assert_array_equal(found, audio)
+    assert "1.00 s joined to it at 8000 Hz, 2 channels" in findings.warnings[0]
 
 
 def test_half_a_frame_is_none(recording, tmp_path):

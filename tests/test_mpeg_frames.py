@@ -127,6 +127,16 @@ def test_a_few_frames_behind_damage_before_the_cut(count):
     assert found.silenced == [pytest.approx((19 * seconds, 4 * seconds))]
 
 
+def test_zeros_behind_a_frame_are_padding_unless_they_begin_inside_it():
+    frame, seconds = silent("1", 3, 5, 0), 1152 / 44100
+    full = frame[:4].ljust(len(frame), b"\5")
+    padded = walked(full * 40 + bytes(3 * len(frame)))
+    assert padded.parts[0].frames == 40 * 1152 and padded.lost_at_end == 0
+    damaged = walked(full * 39 + full[:50].ljust(len(full), b"\0") + bytes(3 * len(frame)))
+    assert damaged.parts[0].frames == 39 * 1152
+    assert (damaged.lost_at_end, damaged.announced) == pytest.approx((4 * seconds, 43 * seconds))
+
+
 def stream_for(data, part):
     """What a decoder is given of ``data``, as frames: header and bytes of each."""
     stream = b"".join(piece if isinstance(piece, bytes) else data[piece[0] :][: piece[1]] for piece in part.pieces)

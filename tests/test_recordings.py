@@ -99,12 +99,23 @@ class TestHeaders:
         np.testing.assert_array_equal(audio, expected)
         assert findings.complete and not findings.warnings and "to the end of the file" in findings.notes[0]
 
-    def test_wave64_whose_chunk_is_smaller_than_its_own_header(self, tmp_path):
+    @pytest.mark.parametrize("size", [8, 23])
+    def test_wave64_whose_chunk_is_smaller_than_its_own_header(self, tmp_path, size):
         data = bytearray(whole("w64"))
         at = data.index(b"fmt ")
-        data[at + 16 : at + 24] = struct.pack("<q", 8)
+        data[at + 16 : at + 24] = struct.pack("<q", size)
         with pytest.raises(EdgeL3Error, match="is in no format that libsndfile"):
             odd.read(saved(tmp_path, "a.w64", bytes(data)))
+
+    @pytest.mark.parametrize("bits", [16, 24, 32])
+    def test_rifx_that_was_never_filled_in(self, tmp_path, bits):
+        samples = np.round(odd.signal(SR, 2)[:, 0] * 2 ** (bits - 1)).astype(np.int64)
+        body = b"".join(int(each).to_bytes(bits // 8, "big", signed=True) for each in samples)
+        fmt = struct.pack(">4sIHHIIHH", b"fmt ", 16, 1, 1, SR, SR * bits // 8, bits // 8, bits)
+        data = b"RIFX" + bytes(4) + b"WAVE" + fmt + b"data" + bytes(4) + body
+        audio, _, findings = odd.read(saved(tmp_path, "a.wav", data))
+        np.testing.assert_allclose(audio, samples / 2 ** (bits - 1), rtol=0, atol=1e-7)
+        assert findings.warnings == ("its header says 0 s; the 2.00 s up to the end of the file are taken",)
 
     @pytest.mark.parametrize("bits", [8, 16, 48])
     def test_caf_with_samples_that_there_are_not(self, tmp_path, bits):
@@ -121,12 +132,14 @@ class TestHeaders:
             np.testing.assert_array_equal(audio, expected)
             assert not findings.warnings
 
+    @pytest.mark.parametrize("silence", [1000, 2**18 + 10], ids=["", "more than a buffer of silence"])
+    @pytest.mark.parametrize("left_over", [0, 3], ids=["", "cut inside a sample"])
     @pytest.mark.parametrize("shift", [0, 8], ids=["right-justified", "left-justified"])
-    def test_24_bits_in_4_bytes(self, tmp_path, shift):
+    def test_24_bits_in_4_bytes(self, tmp_path, shift, left_over, silence):
         samples = np.round(odd.signal(SR, 2) * 2**23).astype("<i4")[:, 0]
-        samples[:1000] = 0
+        samples = np.concatenate([np.zeros(silence, "<i4"), samples])
         fmt = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, SR, SR * 4, 4, 24)
-        body = (samples << shift).tobytes()
+        body = (samples << shift).tobytes() + b"\x55" * left_over
         data = (
             b"RIFF" + struct.pack("<I", 36 + len(body)) + b"WAVE" + fmt + b"data" + struct.pack("<I", len(body)) + body
         )

@@ -136,6 +136,7 @@ def test_the_lost_end_of_compressed_samples(path, format, subtype, part):
     data = odd.encoded(odd.signal(SR, 4, 1), SR, format, subtype)
     expected, findings = read_bytes(path, data)
     assert 4 * SR <= len(expected) <= 4.1 * SR and findings.complete and not findings.warnings
+    assert findings.lost_seconds == 0
     audio, findings = read_bytes(path, data[: int(len(data) * part)])
     np.testing.assert_allclose(len(audio) / len(expected), part, atol=0.03)
     whole = len(audio) - 600  # of the block in which it was cut some decoders make something
@@ -241,6 +242,22 @@ def test_caf_with_packets_of_any_size(path, subtype):
     assert not findings.complete
 
 
+def test_caf_with_packets_of_one_size(path):
+    """Of which libsndfile reads none; whatever is missing is counted all the same."""
+    pytest.importorskip("av")
+    path = path.with_suffix(".caf")
+    odd.encoded_with_av(path, odd.signal(SR, 4.0), SR, "adpcm_ima_qt")
+    data = path.read_bytes()
+    expected, _, findings = odd.read(path)
+    assert len(expected) >= 4 * SR and findings.complete and findings.lost_seconds == 0
+    at = data.index(b"data")
+    path.write_bytes(data[: at + 16 + 34 * 300])  # packets of 64 samples in 34 bytes
+    audio, _, findings = odd.read(path)
+    np.testing.assert_array_equal(audio, expected[: len(audio)])
+    assert not findings.complete
+    np.testing.assert_allclose(len(audio) / SR + findings.lost_seconds, 4, atol=0.05)
+
+
 FLAC_BLOCK = 4096  # samples of a frame, as libsndfile has libFLAC make them
 
 
@@ -292,6 +309,21 @@ def test_a_flac_of_unknown_length_goes_to_its_last_frame(flac, path, behind, tot
     found, findings = read_bytes(path, changed)
     np.testing.assert_array_equal(found, audio / 32768)
     assert findings.complete == (total < 2)
+
+
+@pytest.mark.parametrize(("begin", "length"), [(3, 1), (3, 30), (3, 290), (6, 290), (1, 700)])
+def test_an_mp3_whose_first_frames_are_damaged_goes_to_its_end(path, begin, length):
+    """By whose first bytes nobody would know it; libsndfile takes it for much shorter."""
+    data = bytearray(odd.encoded(odd.signal(SR, 6.3), SR, "MP3"))
+    expected, findings = read_bytes(path, bytes(data))
+    assert len(expected) == 6.3 * SR and findings.complete
+    data[begin : begin + length] = bytes(length)
+    audio, findings = read_bytes(path, bytes(data))
+    assert abs(len(audio) - len(expected)) < 0.3 * SR and findings.lost_seconds < 0.3
+    late = expected[5 * SR : 6 * SR]
+    at = int(np.correlate(audio, late, "valid").argmax())
+    assert abs(at - 5 * SR) < 0.3 * SR  # the delay that its first frame says is not known
+    np.testing.assert_allclose(audio[at:][:SR], late, rtol=0, atol=1e-4)
 
 
 OGG = {"VORBIS": (SR, 10, 0.064, 1e-6), "OPUS": (48000, 13, 0.08, 0.05)}  # positions in a second, pages of 12.3 s,

@@ -73,7 +73,7 @@ def test_a_level_needs_the_processor_and_the_operating_system(levels):
 def test_the_levels_of_this_machine_are_those_that_its_kernel_names(levels):
     if not Path("/proc/cpuinfo").exists():
         pytest.skip("needs Linux")
-    from edgel3_onnx import _frontend
+    from edgel3_onnx import _engine, _frontend
 
     words = set(Path("/proc/cpuinfo").read_text().split())
     expected = ["baseline"]
@@ -82,3 +82,4 @@ def test_the_levels_of_this_machine_are_those_that_its_kernel_names(levels):
         if {"avx512f", "avx512dq", "avx512vl"} <= words:
             expected.append("avx512")
     assert _frontend.simd_levels() == expected
+    assert _engine.levels() == expected

@@ -86,7 +86,7 @@ class Recording:
         self.findings = Findings()
         self._path = path
         self._sound = sound  # of the first part, open already
-        self._first = next((part for part in walk.parts if isinstance(part, Part)), None)
+        self._first = _first(walk)
         self._can_seek = False  # in the part that is being decoded
         self._ledger = Ledger(walk, raw=raw)
         self._decoder = decoder
@@ -252,7 +252,8 @@ class _AvRecording(Recording):
         if source.left_out is not None:
             ledger.walk.left_out.append(source.left_out)
         walk = ledger.walk
-        walk.announced = source.announced if walk.announced is None else walk.announced
+        if walk.announced is None and not walk.lost_at_end:  # by what is there, FFmpeg computes it for some formats
+            walk.announced = source.announced
         if has_ended and walk.announced is not None and not walk.is_cut:
             walk.lost_at_end = max(walk.announced - self._decoded / self.sample_rate, 0.0)
         return super()._find(read, spans, has_ended)
@@ -297,11 +298,15 @@ def open_recording(path: str, raw: Linear | None = None) -> Iterator[Recording]:
         raise EdgeL3Error("has no header: say its rate and what its samples are, --rate HZ [--pcm s16le|f32le]")
     else:
         raw = None
+    is_known = walk is not None
     walk = walk or Walk(parts=[Part()])
-    first = next((part for part in walk.parts if isinstance(part, Part)), Part())
     with ExitStack() as opened:
         try:
-            sound = opened.enter_context(sndfile.opened(path, first))
+            sound = opened.enter_context(sndfile.opened(path, _first(walk)))
+            if not is_known and sound.format == "MP3":  # of a damaged start, by which nobody here knew it
+                with location.open_binary(path) as file:
+                    walk = mpeg.walk(file, 0, size) or walk
+                sound = opened.enter_context(sndfile.opened(path, _first(walk)))
         except sndfile.CannotOpen as error:
             if not has_av():
                 raise EdgeL3Error(f"is in no format that libsndfile reads ({error}); {_NEED_AV}") from error
@@ -310,6 +315,10 @@ def open_recording(path: str, raw: Linear | None = None) -> Iterator[Recording]:
         rate = float(sound.samplerate)
         said = None if raw is None else str(raw)
         yield Recording(path, walk, rate, sound.channels, sndfile.version(), sound, said)
+
+
+def _first(walk: Walk) -> Part:
+    return next((part for part in walk.parts if isinstance(part, Part)), Part())
 
 
 def _check(path: str) -> int:

@@ -5,8 +5,8 @@ frame or of its first sample. A second checksum ends each frame.
 """
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
 from typing import BinaryIO
@@ -19,6 +19,8 @@ _MAX_BLOCKS = 1000  # of metadata; a damaged file could send us through many
 _TAIL = 2**16  # bytes searched for the last frame at first; a frame seldom has more than 20 kB
 _MAX_HEADER = 16  # bytes of a frame's header
 _MAX_FRAME = 2**18  # bytes of a frame whose checksum is worth computing here
+_BEGIN = re.compile(rb"fLaC[\0\x80]\0\0\x22")  # of a recording: its mark, and the header of STREAMINFO
+_BEGIN_LENGTH = 8
 _ID3V1 = 128  # bytes of a tag that some put behind a FLAC
 
 
@@ -77,27 +79,57 @@ class _Frame:
 
 
 def walk(file: BinaryIO, start: int, size: int) -> Walk | None:
-    """Look at the header at ``start`` and at the last frame. None if there is no header."""
-    info = _read_info(file, start, size)
-    if info is None or not info.rate:
+    """Look at the header at ``start`` and at the last frame, of each recording in the file. None if there is none."""
+    first = _read_info(file, start, size)
+    if first is None or not first.rate:
         return None
-    found = Walk(info.rate)
+    found, is_said = Walk(first.rate, announced=0.0, recordings=0), True
+    begins = [start, *_joined(file, first.audio, size)]
+    for begin, stop in pairwise([*begins, size]):
+        info = _read_info(file, begin, stop)
+        if info is None:
+            continue
+        if (info.rate, info.channels) != (first.rate, first.channels):
+            seconds = info.total / max(info.rate, 1)
+            found.left_out.append(f"{seconds:.2f} s joined to it at {info.rate} Hz, {info.channels} channels")
+            found.left_out_seconds += seconds
+            continue
+        found.recordings += 1
+        is_said = is_said and info.total > 0
+        _add(found, file, info, stop, is_alone=(begin, stop) == (0, size))
+    if not is_said:
+        found.announced = None
+        found.notes.append("it does not say how long it is: the last frame does")
+    return found
+
+
+def _joined(file: BinaryIO, start: int, size: int) -> Iterator[int]:
+    """The offsets from ``start`` on at which another recording begins."""
+    data, at = Bytes(file, size), start
+    while at < size:
+        buffer = data.buffer(at)
+        for match in _BEGIN.finditer(buffer):
+            yield at + match.start()
+        if at + len(buffer) >= size:
+            return
+        at += max(len(buffer) - _BEGIN_LENGTH + 1, 1)  # so that none is missed where two buffers meet
+
+
+def _add(found: Walk, file: BinaryIO, info: Info, size: int, *, is_alone: bool) -> None:
+    """Append a recording that ends at offset ``size``."""
     frames = _frames(file, info, size)
     end, is_whole = _end(file, info, size)
-    if info.total:
-        found.announced = info.total / info.rate
-        if end < info.total:
-            found.lost_at_end = (info.total - end) / info.rate
-        elif end > info.total:
-            found.announced = end / info.rate
-            found.notes.append("it has more samples than its header says")
-    else:
-        found.notes.append("it does not say how long it is: the last frame does")
-        found.is_cut = not is_whole
-    is_believed = start == 0 and end <= (info.total or end)
+    announced = info.total
+    if end < info.total:
+        found.lost_at_end += (info.total - end) / info.rate
+    elif 0 < info.total < end:
+        announced = end
+        found.notes.append("it has more samples than its header says")
+    found.announced = (found.announced or 0.0) + announced / info.rate
+    found.is_cut = found.is_cut or not (info.total or is_whole)
+    is_believed = is_alone and end <= (info.total or end)
     pieces: list[Piece] | None = None if is_believed else [info.header(end), (info.audio, size - info.audio)]
     found.parts.append(Part(end, pieces, resume=_resume(file.name, info, frames, size, 0, end)))
-    return found
 
 
 def _read_info(file: BinaryIO, start: int, size: int) -> Info | None:
@@ -229,6 +261,8 @@ def _resume(
         rest = [frame for frame in found[whole:] if frame.first >= at]
         if rest and rest[0].first == at:
             rest = rest[1:]  # the damaged one
+        if not rest and parts:  # what is missing then is missing at the end
+            parts = [replace(parts[0], frames=end - begin - done)]
         if rest:
             parts.append(Gap(rest[0].first - at))
             pieces = [info.header(0), (rest[0].offset, size - rest[0].offset)]

@@ -152,7 +152,7 @@ def scan(file: BinaryIO, start: int, end: int) -> tuple[list[Run], int, bool]:
         run.broken = broken + zeros if runs else 0
         while _follow(data, run):  # ended by the first frame of another recording
             runs.append(run)
-            run = Run(run.end, run.header, run.free, is_tagged=True)
+            run = Run(run.end, run.header, run.free)
         runs.append(run)
         at, broken, zeros = run.end, 0, 0
         if run.end + 4 <= end and (header := parse(data.at(at, 4))) and header.format == run.header.format:
