@@ -133,12 +133,13 @@ class MpegPipe(_SndfilePipe):
 
     def _stream(self) -> Iterator[bytes]:
         reader = self._reader
-        form, frames = None, 0
-        while len(head := reader.peek(10)) >= 4:
-            header = mpeg_frames.parse(head[:4])
+        form, frames, size, broken = None, 0, 0, 0  # size: bytes of all frames; broken: those that are in none
+        while len(head := reader.peek(4)) == 4:
+            header = mpeg_frames.parse(head)
             if header is not None and not header.is_free and (form is None or header.format == form):
                 frame = reader.take(header.size)
                 if len(frame) < header.size:
+                    self._walk.is_cut = True
                     return
                 form = header.format
                 if mpeg_frames.is_tagged(frame, header):
@@ -147,16 +148,16 @@ class MpegPipe(_SndfilePipe):
                     else:
                         self._walk.recordings += 1
                     continue
-                frames += 1
+                frames, size = frames + 1, size + len(frame)
                 yield frame
-            elif head.startswith(b"ID3") and len(head) == 10 and max(head[6:]) < 128:
-                a, b, c, d = head[6:]
-                reader.skip(10 + (a << 21 | b << 14 | c << 7 | d) + 10 * bool(head[5] & 0x10))
-            elif head.startswith(b"TAG"):
-                reader.skip(128)
+            elif length := mpeg_frames.tag_length(reader.peek):
+                reader.skip(length)
             else:
-                reader.skip(1)
+                broken += reader.take(1) != b"\0" and frames > 0
         reader.skip(len(head))  # too little for a frame
+        if broken * frames > size / 2:  # more than half a frame
+            self._walk.is_cut = True
+            self._walk.left_out.append(f"{broken} bytes are no frames like the others")
 
 
 class OggPipe(_SndfilePipe):
