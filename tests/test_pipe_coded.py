@@ -66,35 +66,50 @@ def test_tags_and_zeros_are_no_loss(fed, mp3, name):
     assert findings.complete and not findings.warnings
 
 
-def test_an_mp3_that_ends_inside_a_frame_has_lost_its_end(fed, mp3):
+@pytest.fixture(params=["announced", "counted"])
+def frames(mp3, request):
+    """The frames, with the tag that says how many there are or without it; and the seconds of each."""
     data, offsets = mp3
-    expected, _ = fed(data)
-    for cut in (1, 50, len(data) - offsets[-1] - 4):
-        audio, findings = fed(data[:-cut])
-        np.testing.assert_array_equal(audio, expected[: len(audio)])
-        assert len(expected) - len(audio) == 576  # samples of a frame
-        assert not findings.complete and "the end is missing" in findings.warnings[0]
+    found = [data[at:end] for at, end in zip(offsets, [*offsets[1:], len(data)], strict=True)]
+    return found if request.param == "announced" else found[1:], 576 / SR, request.param == "announced"
 
 
-def test_mp3_of_another_rate_behind_it_is_a_loss(fed, mp3):
-    expected, _ = fed(mp3[0])
-    other = odd.encoded(odd.signal(16000, 1.0), 16000, "MP3")
-    audio, findings = fed(mp3[0] + other)
+@pytest.mark.parametrize("cut", [1, 50, -4])
+def test_an_mp3_that_ends_inside_a_frame_has_lost_its_end(fed, frames, cut):
+    frames, seconds, is_said = frames
+    expected, findings = fed(b"".join(frames))
+    assert findings.complete and not findings.warnings
+    for count in (1, 5):
+        audio, findings = fed(
+            b"".join(frames[:-count]) + frames[-count][: len(frames[-count]) - cut if cut > 0 else -cut]
+        )
+        np.testing.assert_array_equal(audio, expected[: len(expected) - count * 576])
+        assert findings.lost_seconds == (pytest.approx(count * seconds, abs=1e-6) if is_said else 0)
+        assert findings.complete == (is_said and count == 1)  # a tenth of a second may be missing
+        assert findings.complete or "the end is missing" in findings.warnings[0]
+
+
+def test_mp3_of_another_kind_behind_it_is_a_loss(fed, frames):
+    frames, _, _ = frames
+    expected, _ = fed(b"".join(frames))
+    other = odd.encoded(odd.signal(16000, 1.0, 2), 16000, "MP3")
+    audio, findings = fed(b"".join(frames) + odd.id3v2() + other + odd.id3v1())
     np.testing.assert_array_equal(audio, expected)
-    assert not findings.complete
-    assert "bytes are no frames like the others" in findings.warnings[0]
+    assert not findings.complete and "s joined to it at 16000 Hz, 2 channels" in findings.warnings[0]
+    assert findings.lost_seconds == pytest.approx(1.0, abs=0.13)  # with what the encoder pads
 
 
-@pytest.mark.parametrize(("length", "complete"), [(10, True), (1000, False)])
-def test_junk_between_frames(fed, mp3, length, complete):
-    """Some bytes may be anything; as many as a frame has are one that is lost."""
-    data, offsets = mp3
+@pytest.mark.parametrize("length", [10, 1000])
+@pytest.mark.parametrize("at", [0, 20, None])
+def test_junk_between_frames(fed, frames, length, at):
+    """Where it is not said how many frames there are, some bytes may be anything, but not as many as a frame has."""
+    frames, _, is_said = frames
     junk = b"\x55" * length
-    audio, findings = fed(data[: offsets[20]] + junk + data[offsets[20] :])
-    assert len(audio) == len(fed(data)[0])
-    assert findings.complete == complete
-    assert (f"{length} bytes are no frames like the others" in "".join(findings.warnings)) == (not complete)
-    assert fed(junk + data)[1].complete  # in front there may be anything
+    expected, _ = fed(b"".join(frames))
+    audio, findings = fed(b"".join([odd.id3v2(), *frames[:at], junk, *([] if at is None else frames[at:])]))
+    np.testing.assert_array_equal(audio, expected)
+    assert findings.complete == (is_said or length < 50 or at == 0)  # in front there may be anything
+    assert findings.complete or f"{length - 3 * (at is None)} bytes are no frames" in findings.warnings[0]
 
 
 @pytest.mark.parametrize(("rate", "channels"), [(16000, 1), (SR, 2)])
