@@ -155,12 +155,13 @@ def encoded(audio: np.ndarray, sr: int, format: str, subtype: str | None = None)
 
 
 def encoded_with_av(
-    path: Path, audio: np.ndarray, sr: int, codec: str, format: str | None = None, **options: str
+    path: Path, audio: np.ndarray, sr: int, codec: str, format: str | None = None, title: str = "", **options: str
 ) -> None:
     """A mono file as FFmpeg writes it."""
     import av
 
-    with av.open(str(path), "w", options=options) as container:
+    with av.open(str(path), "w", format=format, options=options) as container:
+        container.metadata["title"] = title
         stream = container.add_stream(codec, rate=sr, layout="mono")
         name = stream.codec_context.format.name
         samples = audio.reshape(1, -1)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -105,6 +106,35 @@ def test_a_plan_that_has_what_is_there_already_is_refused(folder, tmp_path, micr
     embed_corpus(folder / "3.wav", tmp_path / "set", model=micro)
     with pytest.raises(EdgeL3Error, match=r"plan\.parquet: has .*3\.wav, which is in another plan of .*set"):
         embed_corpus(None, tmp_path / "set", model=micro, plan=plan)
+
+
+def test_a_plan_for_a_dataset_that_was_made_otherwise_is_refused(folder, tmp_path, micro):
+    plan = tmp_path / "plan.parquet"
+    embed_corpus(folder / "3.wav", tmp_path / "set", model=micro, options={"hop_size": 0.5})
+    embed_corpus(folder / "4.wav", tmp_path / "other", model=micro, plan=plan)
+    with pytest.raises(EdgeL3Error, match=r"set/? was made with hop_size 0\.5, this run has 0\.1"):
+        embed_corpus(None, tmp_path / "set", model=micro, plan=plan)
+    assert set(rows(tmp_path / "set")["path"].to_pylist()) == {str(folder / "3.wav")}
+
+
+def test_failures_that_cannot_be_read_are_told(folder, tmp_path, micro):
+    embed_corpus(folder, tmp_path / "set", model=micro)
+    (path,) = (tmp_path / "set" / "_errors").glob("part-*.parquet")
+    path.write_bytes(b"PAR1 damaged PAR1")
+    with pytest.raises(EdgeL3Error, match=re.escape(f"{path}: cannot be read (")):
+        embed_corpus(folder, tmp_path / "set", model=micro, existing="skip")
+
+
+def test_a_plan_says_how_many_records_there_will_be(folder, tmp_path, micro, monkeypatch):
+    totals = []
+    monkeypatch.setattr("edgel3_onnx.command.report.Reporter.expect", lambda reporter, total: totals.append(total))
+    plan = tmp_path / "plan.parquet"
+    embed_corpus(folder, tmp_path / "set", model=micro, plan=plan, chunk_files=2)
+    options = {"model_type": "micro", "format": "parquet", "plan": plan}
+    counts = cli.run([], tmp_path / "set", **options, shard=(1, 2))
+    assert counts.done + counts.failed == totals[-1] == 4
+    counts = cli.run([], tmp_path / "set", **options)
+    assert (counts.done + counts.failed + counts.skipped, totals[-1]) == (8, 8)
 
 
 @pytest.mark.parametrize(

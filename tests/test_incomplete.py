@@ -4,6 +4,7 @@ import json
 import os
 import struct
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -198,3 +199,33 @@ class TestStandardInput:
         assert metadata["lost_seconds"] == 1 and not metadata["complete"]
         done = command("-", "--format", "npz", "-o", tmp_path / "s", "--strict", text=False, input=wav(4)[: -SR * 2])
         assert done.returncode == 1 and not (tmp_path / "s").exists()
+
+
+def test_a_damaged_frame_of_too_many_channels(tmp_path, command):
+    """PyAV reads beyond the list of where channels lie, and may take the process with it; libsndfile reads no AAC."""
+    pytest.importorskip("av")
+    done = command(Path(__file__).parent / "data" / "damaged_channels.aac", "-o", tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = read_metadata(str(tmp_path / "damaged_channels.npz"))
+    assert found["samples"] == 6 * 1024 and found["sample_rate"] == 16000
+    assert found["holes"] == [[pytest.approx(0.128), pytest.approx(0.064)]]
+
+
+@pytest.mark.parametrize(("suffix", "codec", "format"), [("m4a", "aac", "mp4"), ("mka", "pcm_s16le", "matroska")])
+def test_tags_that_are_no_utf8_do_not_matter(tmp_path, suffix, codec, format, command):
+    """As old programs wrote them; nor does a name that is none, nor where it comes through a pipe."""
+    pytest.importorskip("av")
+    path = tmp_path / f"a.{suffix}"
+    odd.encoded_with_av(path, odd.signal(SR, 2), SR, codec, format, title="A title")
+    data = path.read_bytes()
+    expected, _, _ = odd.read(path)
+    assert data.count(b"A title") == 1
+    changed = data.replace(b"A title", b"\xe9 title")
+    for name in (path, tmp_path / os.fsdecode(f"b\xe9.{suffix}".encode("latin-1"))):
+        name.write_bytes(changed)
+        audio, _, findings = odd.read(name)
+        np.testing.assert_array_equal(audio, expected)
+        assert findings.complete
+    if suffix == "mka":  # an m4a has what is needed to read it at its end
+        done = command("-", input=changed, text=False)
+        assert done.returncode == 0 and done.stdout.count(b"\n") == 16, done.stderr

@@ -20,6 +20,7 @@ from fuzz_mutators import mutate_bytes, mutate_json, mutate_message
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 import golden
+import odd_recordings as odd
 from edgel3_onnx.command.arguments import parse_arguments
 from edgel3_onnx.export.convert import isolated
 from edgel3_onnx.export.convert.check import check_file
@@ -200,6 +201,19 @@ def _recordings() -> list[bytes]:
         file = io.BytesIO()
         soundfile.write(file, samples, 8000, format=kind, subtype=subtype)
         files.append(file.getvalue())
+    return files + _recordings_for_ffmpeg(samples)
+
+
+def _recordings_for_ffmpeg(samples: np.ndarray) -> list[bytes]:
+    files = []
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "recording"
+        for codec, container in (
+            *(("aac", "adts"), ("aac", "mp4"), ("alac", "mp4"), ("ac3", "ac3"), ("adpcm_ima_qt", "caf")),
+            *(("pcm_s24le", "matroska"), ("libopus", "webm")),
+        ):
+            odd.encoded_with_av(path, samples, 8000 if codec != "ac3" else 48000, codec, container)
+            files.append(path.read_bytes())
     return files
 
 

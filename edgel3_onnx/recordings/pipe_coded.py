@@ -212,7 +212,8 @@ class AvPipe:
 
         self._reader = reader
         try:
-            container = av.open(_OneWay(reader), options={"probesize": str(_PROBED), "analyzeduration": "0"})
+            options = {"probesize": str(_PROBED), "analyzeduration": "0"}
+            container = av.open(_OneWay(reader), options=options, metadata_errors="replace")
         except (av.error.FFmpegError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise EdgeL3Error(

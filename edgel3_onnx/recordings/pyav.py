@@ -17,6 +17,7 @@ _ESTIMATING = frozenset(("aac", "ac3", "amr", "amrnb", "amrwb", "dts", "eac3", "
 _MAX_BLOCK = 2**20  # samples of all channels
 _MAX_HOLE = 600.0  # seconds; a larger jump of the times, in a file without a duration, is an error of its own
 _JITTER = 0.005  # seconds by which times are rounded
+_PLANES = 8  # FFmpeg's AV_NUM_DATA_POINTERS
 
 
 def has_av() -> bool:
@@ -31,8 +32,13 @@ def version() -> str:
     return f"PyAV {version_of('av')}"
 
 
+def _is_safe(form: Any, channels: int) -> bool:
+    """Whether PyAV may be asked for samples: of more planes than these it reads beyond the list of where they lie."""
+    return not form.is_planar or channels <= _PLANES
+
+
 class AvReader:
-    """The first stream of audio in a file.
+    """The first stream of audio in a file. EdgeL3Error if it has more channels than PyAV can give.
 
     Attributes
     ----------
@@ -50,6 +56,9 @@ class AvReader:
     def __init__(self, container: Any) -> None:
         self._container = container
         self._stream = container.streams.audio[0]
+        form, channels = self._stream.format, self._stream.codec_context.channels
+        if form is not None and not _is_safe(form, channels):
+            raise EdgeL3Error(f"has {channels} channels; of such a recording PyAV gives no more than {_PLANES}")
         self.sample_rate = float(self._stream.rate)
         self.channels = max(self._stream.codec_context.channels, 1)
         self.announced = self._duration()
@@ -117,6 +126,8 @@ class AvReader:
                 if frame.sample_rate != self.sample_rate:
                     self.left_out = f"what follows {done:.2f} s has another rate, {frame.sample_rate} Hz"
                     return
+                if not _is_safe(frame.format, frame.layout.nb_channels):  # a damaged one
+                    continue
                 done += frame.samples / self.sample_rate
                 samples = frame.to_ndarray()  # (channels, samples), or (1, samples * channels) where interleaved
                 yield frame.time, samples.T if frame.format.is_planar else samples.reshape(frame.samples, -1)
@@ -148,10 +159,11 @@ def open_av(source: Any) -> Iterator[AvReader]:
         try:
             try:
                 name = "file:" + source if isinstance(source, str) else source  # else "x:y" would be a protocol
-                container = stack.enter_context(av.open(name))
-            except UnicodeError:
-                container = stack.enter_context(av.open(stack.enter_context(open(source, "rb"))))
-        except (av.error.FFmpegError, ValueError) as error:
+                container = stack.enter_context(av.open(name, metadata_errors="replace"))
+            except UnicodeError:  # a path that is no UTF-8
+                file = stack.enter_context(open(source, "rb"))
+                container = stack.enter_context(av.open(file, metadata_errors="replace"))
+        except (av.error.FFmpegError, OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise EdgeL3Error(f"is in no format that libsndfile or FFmpeg reads ({reason})") from error
         if not container.streams.audio:
