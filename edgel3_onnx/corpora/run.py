@@ -12,6 +12,7 @@ from edgel3_onnx.corpora.place import PLANS, Folder, Place
 from edgel3_onnx.corpora.plan import Chunk, PlanFile, PlanWriter
 from edgel3_onnx.corpora.records import Record
 from edgel3_onnx.corpora.replacing import recover, replaceable, roll_back, roll_forward
+from edgel3_onnx.corpora.selection import WHOLE, Selection
 from edgel3_onnx.corpora.sorting import Sorter
 from edgel3_onnx.corpora.worker import Result
 from edgel3_onnx.exceptions import EdgeL3Error
@@ -57,7 +58,14 @@ class CorpusRun:
         self._plan: PlanFile | None = None
 
     def plan(
-        self, inputs: Iterable[Input], common: Metadata, cutter: Cutter, *, dry: bool = False, path: str | None = None
+        self,
+        inputs: Iterable[Input],
+        common: Metadata,
+        cutter: Cutter,
+        selection: Selection = WHOLE,
+        *,
+        dry: bool = False,
+        path: str | None = None,
     ) -> Iterator[Record]:
         """Settle what is to be done, and save it unless ``dry``.
 
@@ -67,6 +75,8 @@ class CorpusRun:
             Read once, in bounded memory.
         common : dict
             How embeddings are made, as records of outputs have it.
+        selection : Selection
+            Of what parts of the recordings.
         path : str or None
             Where a plan that is ``dry`` is saved nevertheless, for :meth:`adopt`.
 
@@ -76,7 +86,7 @@ class CorpusRun:
             Of each input that needs no work; when dry, of all.
         """
         recipe = _recipe(common)
-        sorter = Sorter(self._ledger, self._check_recipe(recipe), dry)
+        sorter = Sorter(self._ledger, self._check_recipe(recipe), dry, selection)
         folder, name = os.path.split(path or "")
         writer = (
             PlanWriter(Folder(folder), recipe, folder="") if path else PlanWriter(self._place, recipe, self._replaced)

@@ -122,4 +122,4 @@ def _planned(
         return
     cutter = Cutter(running.shares, running.chunk_files, running.chunk_bytes)
     dry = running.dry_run or running.plan is not None
-    yield from run.plan(inputs, common, cutter, dry=dry, path=running.plan)
+    yield from run.plan(inputs, common, cutter, work.selection, dry=dry, path=running.plan)

@@ -35,6 +35,9 @@ class Selection:
         return {"recordings": len(self.own), "regions_sha256": hashlib.sha256(rows.encode()).hexdigest()}
 
 
+WHOLE = Selection()
+
+
 def select(
     inputs: Iterable[Input],
     offset: float,

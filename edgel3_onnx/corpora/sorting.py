@@ -12,9 +12,10 @@ from edgel3_onnx.corpora.inputs import Input
 from edgel3_onnx.corpora.keys import Seen, absolutes, keys_of
 from edgel3_onnx.corpora.ledger import Findings, Ledger, Standing
 from edgel3_onnx.corpora.records import Record
+from edgel3_onnx.corpora.selection import WHOLE, Selection
 from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.outputs import dataset
-from edgel3_onnx.outputs.record import Metadata
+from edgel3_onnx.outputs.record import Metadata, part
 from edgel3_onnx.recordings import location
 
 _BATCH = 2**14  # inputs that are looked up at once
@@ -32,6 +33,8 @@ class Sorter:
         The recordings that are in none of its plans.
     dry : bool
         Whether those that are in no plan get a record too.
+    selection : Selection
+        Which parts of the recordings are wanted.
 
     Attributes
     ----------
@@ -39,9 +42,11 @@ class Sorter:
         Files that were met, and those that share chunks that are not done with them; the ledger wants these chunks.
     """
 
-    def __init__(self, ledger: Ledger | None, finished: dataset.FinishedSources | None, dry: bool) -> None:
+    def __init__(
+        self, ledger: Ledger | None, finished: dataset.FinishedSources | None, dry: bool, selection: Selection = WHOLE
+    ) -> None:
         self.total = 0
-        self._ledger, self._finished, self._dry = ledger, finished, dry
+        self._ledger, self._finished, self._dry, self._selection = ledger, finished, dry, selection
         self._seen = Seen()
 
     def batches(self, inputs: Iterable[Input]) -> Iterator[tuple[list[Record], Files]]:
@@ -96,12 +101,21 @@ class Sorter:
             settled[row] = "failed", self._ledger.reason(int(found.chunk[row]), files.keys[:, row].tobytes())
         if self._finished is not None:
             for row in np.flatnonzero(found.standing == Standing.UNKNOWN).tolist():
-                skip, error = self._finished.look_up(files.paths[row], _source(files, row))
+                skip, error = self._finished.look_up(files.paths[row], self._source(files, row))
                 if error is not None:
                     settled[row] = "failed", error
                 elif skip:
                     settled[row] = "skipped", None
         return settled
+
+    def _source(self, files: Files, row: int) -> Metadata:
+        """What records of outputs say about a file."""
+        return {
+            "source": os.path.basename(location.shown(files.paths[row])),
+            "source_bytes": int(files.sizes[row]),
+            "source_mtime_ns": int(files.modified[row]),
+            **part(self._selection.of(files.paths[row])),
+        }
 
 
 def _state(item: Input) -> tuple[int, int] | str:
@@ -116,12 +130,3 @@ def _state(item: Input) -> tuple[int, int] | str:
         return str(error)
     except ValueError as error:  # a NUL in a path
         return f"cannot be read ({error})"
-
-
-def _source(files: Files, row: int) -> Metadata:
-    """What records of outputs say about a file."""
-    return {
-        "source": os.path.basename(location.shown(files.paths[row])),
-        "source_bytes": int(files.sizes[row]),
-        "source_mtime_ns": int(files.modified[row]),
-    }

@@ -249,14 +249,14 @@ class _AvRecording(Recording):
     def _find(self, read: int, spans: Sequence[tuple[int, int | None]] | None, has_ended: bool) -> Findings:
         source, ledger = self._source, self._ledger
         ledger.holes = source.holes
-        if source.left_out is not None:
-            ledger.walk.left_out.append(source.left_out)
-            ledger.walk.is_cut = True
         walk = ledger.walk
         if walk.announced is None and not walk.lost_at_end:  # by what is there, FFmpeg computes it for some formats
             walk.announced = source.announced
         if has_ended and walk.announced is not None and not walk.is_cut:
             walk.lost_at_end = max(walk.announced - self._decoded / self.sample_rate, 0.0)
+        if source.left_out is not None:
+            walk.left_out.append(source.left_out)
+            walk.is_cut = True
         return super()._find(read, spans, has_ended)
 
 

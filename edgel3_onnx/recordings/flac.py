@@ -118,7 +118,7 @@ def _joined(file: BinaryIO, start: int, size: int) -> Iterator[int]:
 def _add(found: Walk, file: BinaryIO, info: Info, size: int, *, is_alone: bool) -> None:
     """Append a recording that ends at offset ``size``."""
     frames = _frames(file, info, size)
-    end = _end(file, info, size)
+    end, is_whole = _end(file, info, size)
     announced = info.total
     if end < info.total:
         found.lost_at_end += (info.total - end) / info.rate
@@ -126,6 +126,7 @@ def _add(found: Walk, file: BinaryIO, info: Info, size: int, *, is_alone: bool) 
         announced = end
         found.notes.append("it has more samples than its header says")
     found.announced = (found.announced or 0.0) + announced / info.rate
+    found.is_cut = found.is_cut or not (info.total or is_whole)
     is_believed = is_alone and end <= (info.total or end)
     pieces: list[Piece] | None = None if is_believed else [info.header(end), (info.audio, size - info.audio)]
     found.parts.append(Part(end, pieces, resume=_resume(file.name, info, frames, size, 0, end)))
@@ -215,8 +216,8 @@ def parse_frame(data: bytes, offset: int, info: Info) -> _Frame | None:
     return _Frame(offset, number if is_variable else number * info.block_size, samples)
 
 
-def _end(file: BinaryIO, info: Info, size: int) -> int:
-    """The sample at which the last whole frame ends; 0 if there is none."""
+def _end(file: BinaryIO, info: Info, size: int) -> tuple[int, bool]:
+    """The sample at which the last whole frame ends, 0 if there is none; and whether no other begins behind it."""
     length = _TAIL
     while True:
         start = max(size - length, info.audio)
@@ -226,12 +227,12 @@ def _end(file: BinaryIO, info: Info, size: int) -> int:
             tail = read_at(file, last.offset, min(size - last.offset, _MAX_FRAME))
             ends = [tail, tail[:-_ID3V1], tail.rstrip(b"\0")] if len(tail) < _MAX_FRAME else []
             if last.end == info.total or any(len(end) > 2 and _crc16(end) == 0 for end in ends):
-                return last.end
+                return last.end, True
             for before, after in zip(frames[-2::-1], frames[:0:-1], strict=True):
                 if before.end == after.first:
-                    return after.first
+                    return after.first, False
         if start == info.audio:
-            return frames[0].first if frames else 0
+            return (frames[0].first, False) if frames else (0, start == size)
         length *= 8
 
 

@@ -74,7 +74,7 @@ def open_binary(location: str) -> BinaryIO:
 
 
 def members(archive: str) -> Iterator[tuple[str, str]]:
-    """Name and location of each file in a tar archive. EdgeL3Error if it cannot be read."""
+    """Name and location of each file in a tar archive. EdgeL3Error if it cannot be read, or not to its end."""
     import tarfile
 
     try:
@@ -83,6 +83,9 @@ def members(archive: str) -> Iterator[tuple[str, str]]:
                 if member.isreg() and not member.issparse():
                     yield member.name, f"{archive}::{member.offset_data}+{member.size}::{member.name}"
                 tar.members = []  # type: ignore[attr-defined]  # else it would keep them all
+            file.seek(tar.offset)
+            if file.read(tarfile.BLOCKSIZE).strip(b"\0"):  # tarfile takes it for the end, without a word
+                raise tarfile.ReadError(f"damaged behind {tar.offset} bytes")
     except (OSError, tarfile.TarError) as error:
         raise EdgeL3Error(f"cannot be read ({getattr(error, 'strerror', None) or error})") from error
 
@@ -171,16 +174,14 @@ def resolve(location: str) -> tuple[Any, str]:
 
 def persistent(action: Callable[[], T]) -> T:
     """What ``action`` gives, tried again where a store or the network fails. OSError when it does not get better."""
-    for number in range(_TRIES):
+    for number in range(_TRIES - 1):
         try:
             return action()
         except FileNotFoundError:
             raise
         except OSError:
-            if number == _TRIES - 1:
-                raise
             time.sleep(_PAUSE * 2**number)
-    raise AssertionError
+    return action()
 
 
 class _Positioned(io.RawIOBase):

@@ -103,11 +103,11 @@ def _read_tag(track: _Track, frame: bytes) -> None:
         track.delay, track.padding = (both >> 12) + _DECODER_DELAY, both & 0xFFF
 
 
-def read_delay(frame: bytes, header: Header) -> int:
-    """How many samples are to be dropped, by a frame that holds a tag."""
+def read_tag(frame: bytes, header: Header) -> tuple[int, int]:
+    """By a frame that holds a tag: how many samples are to be dropped, and how many frames follow; 0: not said."""
     track = _Track(header)
     _read_tag(track, frame)
-    return track.delay
+    return track.delay, track.count
 
 
 def _part(file: BinaryIO, track: _Track) -> tuple[Part, list[tuple[int, int]], int]:

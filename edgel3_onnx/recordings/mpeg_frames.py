@@ -1,8 +1,9 @@
 """The frames of MP3, MP2 and MP1 (ISO/IEC 11172-3 and 13818-3), found one behind the other in a file."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import BinaryIO
 
 from edgel3_onnx.recordings.view import Bytes
@@ -187,24 +188,32 @@ def _match_zeros(data: Bytes, at: int) -> bytes:
     return found.group() if found else b""
 
 
-def _behind_tag(data: Bytes, at: int) -> int:
-    """The offset behind the tag at ``at``: ID3v2, ID3v1, APE, Lyrics3; ``at`` if there is none."""
-    head = data.at(at, 32)
-    behind = at
+def tag_length(peek: Callable[[int], bytes]) -> int:
+    """Bytes of the tag that comes next: ID3v2, ID3v1, APE or Lyrics3; 0 if there is none.
+
+    ``peek`` gives as many of the next bytes as there are, at most so many.
+    """
+    head = peek(32)
     if head.startswith(b"ID3") and len(head) >= 10 and max(head[6:10]) < 128:
         a, b, c, d = head[6:10]
-        behind = at + 10 + (a << 21 | b << 14 | c << 7 | d) + 10 * bool(head[5] & 0x10)
-    elif head.startswith(b"APETAGEX") and len(head) == 32:
+        return 10 + (a << 21 | b << 14 | c << 7 | d) + 10 * bool(head[5] & 0x10)
+    if head.startswith(b"APETAGEX") and len(head) == 32:
         is_header = head[23] & 0x20
-        behind = at + 32 + (int.from_bytes(head[12:16], "little") if is_header else 0)
-    elif head.startswith(b"TAG+"):
-        behind = at + 227
-    elif head.startswith(b"TAG"):
-        behind = at + 128
-    elif head.startswith(b"LYRICSBEGIN"):
-        text = data.at(at, _MAX_LYRICS)
+        return 32 + (int.from_bytes(head[12:16], "little") if is_header else 0)
+    if head.startswith(b"TAG+"):
+        return 227
+    if head.startswith(b"TAG"):
+        return 128
+    if head.startswith(b"LYRICSBEGIN"):
+        text = peek(_MAX_LYRICS)
         ends = [text.find(word) for word in (b"LYRICS200", b"LYRICSEND") if word in text]
-        behind = at + min(ends) + 9 if ends else at
+        return min(ends) + 9 if ends else 0
+    return 0
+
+
+def _behind_tag(data: Bytes, at: int) -> int:
+    """The offset behind the tag at ``at``; ``at`` if there is none."""
+    behind = at + tag_length(partial(data.at, at))
     return behind if behind <= data.end else at
 
 

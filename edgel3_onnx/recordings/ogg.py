@@ -132,6 +132,7 @@ def _add_stream(found: Walk, path: str, file: BinaryIO, stream: _Stream, unit: f
         found.parts.append(Part(length, pieces))
         at = end
     last = runs[-1][-1]
+    found.is_cut = found.is_cut or max(end, 0) < at  # the last pages say a time that was before: they are not taken
     found.lost_at_end += max((last.position - stream.pre_skip) * unit - at - 1, 0) / found.sample_rate
     if last.flags & LAST:
         return
@@ -247,6 +248,9 @@ def _streams(file: BinaryIO, size: int) -> tuple[list[_Stream], bool]:
             is_in_order = False
             continue
         pages = streams[-1].pages
+        if pages and page.number <= pages[-1].number:  # it came before, as where a capture went on a little earlier
+            is_in_order = False
+            continue
         is_in_order = is_in_order and (not pages or page.number == pages[-1].number + 1)
         pages.append(page)
         broken = 0

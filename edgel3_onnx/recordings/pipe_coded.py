@@ -132,31 +132,54 @@ class MpegPipe(_SndfilePipe):
         return self._delay
 
     def _stream(self) -> Iterator[bytes]:
-        reader = self._reader
-        form, frames = None, 0
-        while len(head := reader.peek(10)) >= 4:
-            header = mpeg_frames.parse(head[:4])
-            if header is not None and not header.is_free and (form is None or header.format == form):
+        reader, walk = self._reader, self._walk
+        first: mpeg_frames.Header | None = None
+        frames = size = announced = broken = 0  # bytes of all frames; frames by tags; bytes that are in no frame
+        while len(head := reader.peek(4)) == 4:
+            header = mpeg_frames.parse(head)
+            if header is not None and not header.is_free and (first is None or header.format == first.format):
                 frame = reader.take(header.size)
                 if len(frame) < header.size:
-                    return
-                form = header.format
+                    walk.is_cut = not announced
+                    break
+                first = first or header
                 if mpeg_frames.is_tagged(frame, header):
+                    delay, count = mpeg.read_tag(frame, header)
+                    announced += count
                     if not frames:
-                        self._delay = mpeg.read_delay(frame, header)
+                        self._delay = delay
                     else:
-                        self._walk.recordings += 1
+                        walk.recordings += 1
                     continue
-                frames += 1
+                frames, size = frames + 1, size + len(frame)
                 yield frame
-            elif head.startswith(b"ID3") and len(head) == 10 and max(head[6:]) < 128:
-                a, b, c, d = head[6:]
-                reader.skip(10 + (a << 21 | b << 14 | c << 7 | d) + 10 * bool(head[5] & 0x10))
-            elif head.startswith(b"TAG"):
-                reader.skip(128)
+            elif length := mpeg_frames.tag_length(reader.peek):
+                reader.skip(length)
+            elif header is not None and frames and self._is_followed(header):
+                self._leave_out(header)
             else:
-                reader.skip(1)
+                broken += reader.take(1) != b"\0" and frames > 0
         reader.skip(len(head))  # too little for a frame
+        if first is not None and announced:
+            walk.lost_at_end = max(announced - frames, 0) * first.samples / first.rate
+        elif broken * frames > size / 2:  # more than half a frame
+            walk.is_cut = True
+            walk.left_out.append(f"{broken} bytes are no frames")
+
+    def _is_followed(self, header: mpeg_frames.Header) -> bool:
+        """Whether what comes next is a frame in front of another of its kind, or of the end."""
+        data = self._reader.peek(header.size + 4)
+        following = mpeg_frames.parse(data[header.size :])
+        is_last = len(data) == header.size > 0
+        return is_last or (following is not None and following.format == header.format)
+
+    def _leave_out(self, header: mpeg_frames.Header) -> None:
+        """Take a frame of a recording of another kind."""
+        frame, walk = self._reader.take(header.size), self._walk
+        if not mpeg_frames.is_tagged(frame, header):
+            walk.left_out_seconds += header.samples / header.rate
+            said = f"{walk.left_out_seconds:.2f} s joined to it at {header.rate} Hz, {header.channels} channels"
+            walk.left_out = [said]
 
 
 class OggPipe(_SndfilePipe):

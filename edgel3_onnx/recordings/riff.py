@@ -104,8 +104,9 @@ def _walk_samples(
     linear = form.linear(order == ">")
     if linear is None:
         found = Walk(form.rate, [Part()])
-        if said is not None and form.byte_rate:
-            found.lost_at_end = (offset + said - end) / form.byte_rate
+        missing = 0 if said is None else offset + said - end
+        found.lost_at_end = missing / form.byte_rate if form.byte_rate else 0.0
+        found.is_cut = missing > 0 and not form.byte_rate
         return found
     samples = Samples(linear, offset, said, is_followed=_is_followed(file, size, offset, said or 0, is_wave64, order))
     rest = size - offset
