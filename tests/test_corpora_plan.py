@@ -358,6 +358,15 @@ def test_a_line_that_can_be_no_path_is_the_record_of_a_failure(tmp_path):
     ]
 
 
+def test_a_chunk_that_is_in_two_plans_is_given_once(tmp_path):
+    chunks = [[Entry(f"{k}.wav", bytes([k]) * 16, 1, 2)] for k in range(3)]
+    write_plan(tmp_path, chunks)
+    write_plan(tmp_path, chunks[1:])
+    ledger = Ledger(Folder(str(tmp_path)))
+    assert len(ledger.plans) == 2 and ledger.want(np.arange(len(ledger.is_done))) >= 3
+    assert sorted(entry.path for chunk in ledger.wanted() for entry in chunk.entries) == ["0.wav", "1.wav", "2.wav"]
+
+
 def test_what_a_plan_skips_is_named_from_its_own_folder(tmp_path, monkeypatch):
     import soundfile
 

@@ -141,6 +141,8 @@ def test_the_lost_end_of_compressed_samples(path, format, subtype, part):
     expected, findings = read_bytes(path, data)
     assert 4 * SR <= len(expected) <= 4.1 * SR and findings.complete and not findings.warnings
     assert findings.lost_seconds == 0
+    _, findings = read_bytes(path, data + bytes(10))
+    assert findings.complete and findings.lost_seconds == 0
     audio, findings = read_bytes(path, data[: int(len(data) * part)])
     np.testing.assert_allclose(len(audio) / len(expected), part, atol=0.03)
     whole = len(audio) - 600  # of the block in which it was cut some decoders make something
@@ -254,6 +256,8 @@ def test_caf_with_packets_of_one_size(path):
     data = path.read_bytes()
     expected, _, findings = odd.read(path)
     assert len(expected) >= 4 * SR and findings.complete and findings.lost_seconds == 0
+    path.write_bytes(data + b"free" + bytes(8))
+    assert 0 <= odd.read(path)[2].lost_seconds < 0.01  # FFmpeg takes what follows for samples
     at = data.index(b"data")
     path.write_bytes(data[: at + 16 + 34 * 300])  # packets of 64 samples in 34 bytes
     audio, _, findings = odd.read(path)
