@@ -76,9 +76,9 @@ def test_what_is_not_whole_is_an_error_where_that_is_asked_for(fed, micro, tmp_p
     assert len(capsys.readouterr().out.splitlines()) > 10  # they came before
 
 
-def test_a_recording_of_nothing(fed, micro):
-    fed(wav(0.0))
-    with pytest.raises(EdgeL3Error, match=r"^standard input has no samples$"):
+def test_a_recording_of_which_nothing_arrives(fed, micro):
+    fed(wav(1.0)[: -4 * 8000])
+    with pytest.raises(EdgeL3Error, match=r"^standard input has no samples \(0\.00 s kept of 1\.00 s announced, .*\)$"):
         live.embed_stdin(micro, EmbeddingOptions(), ReadingOptions())
 
 
