@@ -148,7 +148,7 @@ def _make_folder(folder: str) -> set[str]:
     try:
         os.makedirs(folder, exist_ok=True)
     except FileExistsError as error:
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), folder) from error
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from error
     return parents
 
 

@@ -12,7 +12,7 @@ from edgel3_onnx.audio import frame
 from edgel3_onnx.export.convert.compact import compact, constant_arrays
 from edgel3_onnx.export.convert.graph import read_metadata
 from edgel3_onnx.export.convert.h5_to_onnx import convert
-from edgel3_onnx.export.convert.kernels import mel_bands
+from edgel3_onnx.export.convert.kernels import check_kernels, dft_kernels, mel_bands
 from edgel3_onnx.export.convert.source import decompress
 from edgel3_onnx.export.convert.waveform import add_front_end
 from edgel3_onnx.frontend import log_mel, resample
@@ -127,6 +127,20 @@ def test_waveform_graph_runs_at_any_batch_size(network, batch, seeded_graph):
 def test_mel_bands_equal_the_oracle():
     for spec in FRONTENDS.values():
         np.testing.assert_allclose(mel_bands(spec), golden.mel_matrix(spec), rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize("name", ["sea", "sparse"])
+def test_stored_matrices_may_differ_by_rounding_only(name, number):
+    spec = FRONTENDS[name]
+    stored = [matrix.astype(np.float32) for matrix in (*dft_kernels(spec), mel_bands(spec))]
+    at = np.unravel_index(np.abs(stored[number]).argmax(), stored[number].shape)
+    stored[number][at] *= 1 + 8e-7
+    check_kernels(stored, spec, "x.h5")
+    stored[number][at] *= 1 + 8e-7
+    what = ["real DFT kernels", "imaginary DFT kernels", "mel bands"][number]
+    with pytest.raises(EdgeL3Error, match=rf"x\.h5: made for another front end: its {what} differ .* by 1\.[5-9]e-06"):
+        check_kernels(stored, spec, "x.h5")
 
 
 def test_only_a_mel_graph_takes_a_front_end(seeded_graph):

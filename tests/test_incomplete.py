@@ -229,3 +229,12 @@ def test_tags_that_are_no_utf8_do_not_matter(tmp_path, suffix, codec, format, co
     if suffix == "mka":  # an m4a has what is needed to read it at its end
         done = command("-", input=changed, text=False)
         assert done.returncode == 0 and done.stdout.count(b"\n") == 16, done.stderr
+
+
+@pytest.mark.parametrize("content", [b"nothing " * 500, b"x" * 5])
+def test_standard_input_that_is_no_audio(command, content):
+    pytest.importorskip("av")
+    done = command("-", input=content, text=False)
+    said = done.stderr.decode().splitlines()
+    assert done.returncode == 1 and len(said) == 1 and not done.stdout
+    assert said[0].startswith("edgel3-onnx: error: standard input is nothing that libsndfile or FFmpeg reads (")

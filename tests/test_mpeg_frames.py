@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import struct
 
 import pytest
 
@@ -135,6 +136,23 @@ def test_zeros_behind_a_frame_are_padding_unless_they_begin_inside_it():
     damaged = walked(full * 39 + full[:50].ljust(len(full), b"\0") + bytes(3 * len(frame)))
     assert damaged.parts[0].frames == 39 * 1152
     assert (damaged.lost_at_end, damaged.announced) == pytest.approx((4 * seconds, 43 * seconds))
+
+
+@pytest.mark.parametrize("tag", ["VBRI", "Xing", "Info"])
+def test_counts_of_frames_are_believed(tag):
+    """Behind the side information; of VBRI, always 32 bytes behind the header."""
+    frame, seconds = silent("1", 3, 5, 0), 1152 / 44100
+    head = bytearray(frame)
+    at = 36 if tag == "VBRI" else 4 + SIDE_INFORMATION["1", 2]
+    head[at : at + 4] = tag.encode()
+    if tag == "VBRI":
+        head[at + 14 : at + 18] = (40).to_bytes(4, "big")
+    else:
+        head[at + 4 : at + 12] = struct.pack(">II", 1, 40)
+    for count in (40, 37):
+        found = walked(bytes(head) + frame * count)
+        assert found.parts[0].frames == count * 1152 and not found.notes
+        assert (found.announced, found.lost_at_end) == pytest.approx((40 * seconds, (40 - count) * seconds))
 
 
 def stream_for(data, part):

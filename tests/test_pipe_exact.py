@@ -62,6 +62,7 @@ def fed(tmp_path):
         wav(chunk(b"LIST", b"odd"), fmt(), chunk(b"junk", bytes(70001)), data(), chunk(b"LIST", b"behind")),
         wav(fmt(EXTENSIBLE, behind=struct.pack("<HHIH", 22, 16, 4, 1) + bytes(14)), data()),
         wav(chunk(b"ds64", struct.pack("<QQQI", 0, 8000, 4000, 0)), fmt(), data(said=0xFFFFFFFF), magic=b"RF64"),
+        wav(chunk(b"ds64", struct.pack("<QQ", 0, 8000)), fmt(), data(said=0xFFFFFFFF), magic=b"RF64"),
         wav(chunk(b"ds64", struct.pack("<QQQI", 0, 9, 9, 0)), fmt(), data(), magic=b"RF64"),  # not asked
     ],
 )

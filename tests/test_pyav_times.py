@@ -19,6 +19,7 @@ class Frame:
         self.time, self.sample_rate = time, sample_rate
         self._samples, self.samples = samples, samples.shape[1]
         self.format = types.SimpleNamespace(is_planar=True)
+        self.layout = types.SimpleNamespace(nb_channels=len(samples))
 
     def to_ndarray(self):
         return self._samples
@@ -39,6 +40,7 @@ def reader(packets, duration=None, of_container=None, format="matroska", streams
     """``duration`` of the stream in seconds; ``of_container`` that of the whole file."""
     stream = types.SimpleNamespace(
         rate=SR,
+        format=types.SimpleNamespace(is_planar=True),
         codec_context=types.SimpleNamespace(channels=2),
         duration=None if duration is None else round(duration * 90000),
         time_base=Fraction(1, 90000),

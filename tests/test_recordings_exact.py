@@ -11,6 +11,10 @@ import soundfile
 import odd_recordings as odd
 from edgel3_onnx.exceptions import EdgeL3Error
 from edgel3_onnx.recordings import decode, pyav
+from edgel3_onnx.recordings.ogg import _opus_packet
+from edgel3_onnx.recordings.pipe import open_pipe
+from edgel3_onnx.recordings.pipe_reader import PipeReader
+from edgel3_onnx.recordings.view import viewing
 
 SR = 8000
 SAMPLES = 4001
@@ -388,6 +392,18 @@ def ogg_page(page, **changes):
     return bytes(changed)
 
 
+@pytest.mark.parametrize("configuration", range(32))
+def test_durations_of_opus_packets(configuration):
+    """RFC 6716, table 2, and section 3.2 on how many frames there are."""
+    modes = [(10, 20, 40, 60)] * 3 + [(10, 20)] * 2 + [(2.5, 5, 10, 20)] * 4  # milliseconds
+    duration = int(48 * [frame for mode in modes for frame in mode][configuration])
+    for code, frames in ((0, 1), (1, 2), (2, 2)):
+        assert _opus_packet(bytes([configuration << 3 | code])) == duration * frames
+    for frames in (1, 2, 47, 48):
+        assert _opus_packet(bytes([configuration << 3 | 4 | 3, 0xC0 | frames])) == duration * frames
+    assert _opus_packet(bytes([configuration << 3 | 3])) == 0
+
+
 def test_ogg_pages_on_which_nothing_ends_say_no_time(ogg, path):
     pages, ends, _, _ = ogg
     assert ogg_page(pages[5]) == pages[5]
@@ -422,3 +438,43 @@ def test_a_container_may_announce_a_little_more_than_there_is(path, monkeypatch,
     again, _, findings = odd.read(path)
     np.testing.assert_array_equal(again, audio)
     assert findings.complete is complete and findings.lost_seconds == pytest.approx(missing, abs=1e-6)
+
+
+def test_what_follows_at_another_rate_is_told(path):
+    """FFmpeg goes on with it."""
+    pytest.importorskip("av")
+    parts = []
+    for rate in (16000, 8000):
+        odd.encoded_with_av(path, odd.signal(rate, 2.0), rate, "aac", "adts")
+        parts.append(path.read_bytes())
+    path.write_bytes(parts[0])
+    expected, _, _ = odd.read(path)
+    path.write_bytes(b"".join(parts))
+    audio, rate, findings = odd.read(path)
+    np.testing.assert_array_equal(audio, expected)
+    assert rate == 16000 and not findings.complete
+    said = f"what follows {len(expected) / 16000:.2f} s has another rate, 8000 Hz"
+    assert said in findings.warnings[0]
+    with path.open("rb") as file:
+        audio = open_pipe(PipeReader(file.fileno()))
+        blocks = list(audio.blocks())
+    findings = audio.findings()
+    np.testing.assert_array_equal(np.concatenate(blocks)[:, 0], expected)
+    assert not findings.complete and said in findings.warnings[0]
+
+
+@pytest.mark.parametrize(("format", "subtype"), [("MP3", None), ("OGG", "VORBIS"), ("OGG", "OPUS"), ("FLAC", "PCM_16")])
+def test_blocks_of_a_pipe_have_channels(path, format, subtype):
+    path.write_bytes(odd.encoded(odd.signal(SR, 2.0), SR, format, subtype))
+    with path.open("rb") as file:
+        audio = open_pipe(PipeReader(file.fileno()))
+        assert {block.shape[1:] for block in audio.blocks()} == {(1,)}
+
+
+def test_a_view_stays_where_it_is_rather_than_go_before_its_beginning(path):
+    path.write_bytes(bytes(range(100)))
+    with viewing(str(path), [b"ab", (10, 3), b"c"]) as view:
+        assert view.read() == b"ab\x0a\x0b\x0cc"
+        for offset, whence, at in ((2, 0, 2), (-1, 0, 2), (-3, 1, 2), (-7, 2, 2), (-2, 1, 0), (-1, 2, 5), (3, 1, 8)):
+            assert view.seek(offset, whence) == view.tell() == at
+        assert view.read() == b""
