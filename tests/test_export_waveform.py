@@ -172,6 +172,22 @@ def test_compact_graph_has_the_same_weights_and_is_smaller(seeded_graph):
     np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize(("nonzero", "is_sparse"), [(0, False), (1, True), (33, True), (34, False), (100, False)])
+def test_what_takes_fewer_bytes_is_stored(nonzero, is_sparse):
+    """Of a hundred values in 4 bytes each, against those that are not zero in 4 and an index in 8."""
+    import onnx
+    from onnx import helper, numpy_helper
+
+    array = np.zeros((10, 10), np.float32)
+    array.reshape(-1)[:nonzero] = np.arange(nonzero) + 1
+    add = helper.make_node("Add", ["x", "w"], ["y"])
+    x, y = (helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [10, 10]) for name in "xy")
+    graph = helper.make_graph([add], "g", [x], [y], [numpy_helper.from_array(array, "w")])
+    found = onnx.load_model_from_string(compact(helper.make_model(graph).SerializeToString())).graph
+    assert [tensor.name for tensor in found.initializer] == ([] if is_sparse else ["w"])
+    np.testing.assert_array_equal(constant_arrays(found)["w"], array)
+
+
 def test_compact_leaves_a_dense_graph_as_it_is(seeded_graph):
     graph = seeded_graph("sea-64").read_bytes()
     assert compact(graph) == graph
