@@ -16,12 +16,25 @@ SR = 8000
 FIRST, LAST, CONTINUED = 2, 4, 1
 
 
+TABLE = []  # of the checksum that RFC 3533 has, by bytes
+for register in range(256):
+    register <<= 24
+    for _ in range(8):
+        register = (register << 1 ^ 0x04C11DB7 * (register >> 31)) & 0xFFFFFFFF
+    TABLE.append(register)
+
+
 def page(packets, flags=0, position=0, number=0, serial=99, lacing=None):
     """A page; ``lacing`` are the sizes in its segment table, by default those of the packets, which end on it."""
     if lacing is None:
         lacing = [size for packet in packets for size in [255] * (len(packet) // 255) + [len(packet) % 255]]
     head = b"OggS\0" + bytes([flags]) + struct.pack("<qIIIB", position, serial, number, 0, len(lacing))
-    return ogg_page(head + bytes(lacing) + b"".join(packets))
+    made = bytearray(head + bytes(lacing) + b"".join(packets))
+    register = 0
+    for byte in made:
+        register = (register << 8 & 0xFFFFFFFF) ^ TABLE[register >> 24 ^ byte]
+    made[22:26] = register.to_bytes(4, "little")
+    return bytes(made)
 
 
 @pytest.fixture(scope="module", params=["VORBIS", "OPUS"])

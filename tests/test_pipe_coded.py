@@ -99,6 +99,20 @@ def test_mp3_of_another_kind_behind_it_is_a_loss(fed, frames):
     assert findings.lost_seconds == pytest.approx(1.0, abs=0.13)  # with what the encoder pads
 
 
+@pytest.mark.parametrize("padding", [0, 2])
+def test_frames_of_no_bitrate_behind_others_are_no_frames(fed, mp3, padding):
+    """How long they are nobody can say before the next has come."""
+    data, offsets = mp3
+    expected, _ = fed(data[offsets[1] :])
+    head = data[offsets[1] : offsets[1] + 4]
+    free = bytes([head[0], head[1], head[2] & 0x0D | padding, head[3]])
+    other = bytes([head[0], head[1], (head[2] & 0x01 | padding) ^ 0x04, head[3]])
+    for behind in (free, other):
+        audio, findings = fed(data[offsets[1] :] + (behind + b"\x55" * 96) * 5)
+        np.testing.assert_array_equal(audio, expected)
+        assert not findings.complete and "bytes are no frames" in findings.warnings[0]
+
+
 @pytest.mark.parametrize("length", [10, 1000])
 @pytest.mark.parametrize("at", [0, 20, None])
 def test_junk_between_frames(fed, frames, length, at):

@@ -117,9 +117,18 @@ def test_a_hole_is_no_longer_than_what_is_announced():
     assert source.holes == []
 
 
-def test_frames_without_a_time_follow_the_one_before():
-    source = reader(frames(0, None, None, 0.5))
-    np.testing.assert_array_equal(read(source), sounding(600, (300, 500)))
+@pytest.mark.parametrize(
+    ("times", "hole"),
+    [
+        ((0, None, None, 0.5), (300, 500)),
+        ((None, 2.1, None, 2.5), (300, 500)),  # so that it began at 2.0 s
+        ((None, None, None, 7.0, None, 7.4), (500, 700)),
+        ((None, None), (200, 200)),
+    ],
+)
+def test_frames_without_a_time_follow_the_one_before(times, hole):
+    source = reader(frames(*times))
+    np.testing.assert_array_equal(read(source), sounding(len(times) * LENGTH + hole[1] - hole[0], hole))
 
 
 def test_packets_that_cannot_be_decoded_are_passed_over():

@@ -155,7 +155,7 @@ class MpegPipe(_SndfilePipe):
                 yield frame
             elif length := mpeg_frames.tag_length(reader.peek):
                 reader.skip(length)
-            elif header is not None and frames and self._is_followed(header):
+            elif header is not None and not header.is_free and frames and self._is_followed(header):
                 self._leave_out(header)
             else:
                 broken += reader.take(1) != b"\0" and frames > 0
@@ -170,7 +170,7 @@ class MpegPipe(_SndfilePipe):
         """Whether what comes next is a frame in front of another of its kind, or of the end."""
         data = self._reader.peek(header.size + 4)
         following = mpeg_frames.parse(data[header.size :])
-        is_last = len(data) == header.size > 0
+        is_last = len(data) == header.size
         return is_last or (following is not None and following.format == header.format)
 
     def _leave_out(self, header: mpeg_frames.Header) -> None:

@@ -64,6 +64,7 @@ class AvReader:
         self.announced = self._duration()
         self.holes: list[tuple[float, float]] = []
         self.left_out: str | None = None
+        self._origin: float | None = None  # the time of the first sample, as far as frames have told
 
     def blocks(self, seconds: float) -> Iterator[NDArray[Any]]:
         """Samples (N, C) of about ``seconds`` each, zeros where the times say that something is missing."""
@@ -95,8 +96,8 @@ class AvReader:
         """Samples that are missing in front of a frame that starts at ``start`` seconds."""
         if start is None:
             return 0
-        if not expected:
-            self._origin = start
+        if self._origin is None or not expected:
+            self._origin = start - expected / self.sample_rate
         missing = round((start - self._origin) * self.sample_rate) - expected
         limit = _MAX_HOLE if self.announced is None else self.announced - expected / self.sample_rate
         if -_JITTER * self.sample_rate <= missing < max(_JITTER * self.sample_rate, length / 2):
