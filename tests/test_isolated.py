@@ -1,6 +1,7 @@
 """What reads files from elsewhere can loop, eat memory or die without harm to this process."""
 
 import os
+import subprocess
 import sys
 import time
 
@@ -71,3 +72,14 @@ def test_a_program_without_interpreter_reads_by_itself(monkeypatch):
     assert call(misbehaving.process_id).split()[0] == str(os.getpid()).encode()
     with pytest.raises(EdgeL3Error, match=r"^x\.h5: damaged \(OverflowError"):
         call(misbehaving.fail)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="this system has no limit of memory")
+def test_a_process_may_grow_from_where_it_is():
+    code = (
+        "import resource; from edgel3_onnx.export.convert import isolated; isolated.limit_memory(1 << 28); "
+        "pages = int(open('/proc/self/statm').read().split()[0]); "
+        "print(resource.getrlimit(resource.RLIMIT_AS)[0] - pages * resource.getpagesize())"
+    )
+    run = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
+    assert int(run.stdout) == pytest.approx(1 << 28, abs=1 << 24)
