@@ -143,6 +143,9 @@ def test_the_lost_end_of_compressed_samples(path, format, subtype, part):
     assert findings.lost_seconds == 0
     _, findings = read_bytes(path, data + bytes(10))
     assert findings.complete and findings.lost_seconds == 0
+    if format == "AU":
+        _, findings = read_bytes(path, patched(data, SIZES["AU"], 0xFFFFFFFF))
+        assert findings.complete and findings.lost_seconds == 0
     audio, findings = read_bytes(path, data[: int(len(data) * part)])
     np.testing.assert_allclose(len(audio) / len(expected), part, atol=0.03)
     whole = len(audio) - 600  # of the block in which it was cut some decoders make something
@@ -259,6 +262,8 @@ def test_caf_with_packets_of_one_size(path):
     path.write_bytes(data + b"free" + bytes(8))
     assert 0 <= odd.read(path)[2].lost_seconds < 0.01  # FFmpeg takes what follows for samples
     at = data.index(b"data")
+    path.write_bytes(data[: at + 4] + struct.pack(">q", -1) + data[at + 12 :])
+    assert 0 <= odd.read(path)[2].lost_seconds < 0.01
     path.write_bytes(data[: at + 16 + 34 * 300])  # packets of 64 samples in 34 bytes
     audio, _, findings = odd.read(path)
     np.testing.assert_array_equal(audio, expected[: len(audio)])
