@@ -6,6 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from edgel3_onnx import EdgeL3Error
 from edgel3_onnx.recordings.pyav import AvReader
 
 av = pytest.importorskip("av")
@@ -166,3 +167,14 @@ def test_a_rate_that_changes_ends_what_is_decoded():
 )
 def test_how_long_it_should_be(options, announced):
     assert reader([], **options).announced == announced
+
+
+def test_samples_that_pyav_does_not_give():
+    """Of 64 bits."""
+
+    class Wide(Frame):
+        def to_ndarray(self):
+            raise ValueError("Conversion from 's64' format to numpy array is not supported.")
+
+    with pytest.raises(EdgeL3Error, match=r"has samples of a kind that PyAV does not give .*'s64'"):
+        list(reader([Packet(Wide(0.0))]).blocks(1))

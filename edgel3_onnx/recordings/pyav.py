@@ -130,7 +130,10 @@ class AvReader:
                 if not _is_safe(frame.format, frame.layout.nb_channels):  # a damaged one
                     continue
                 done += frame.samples / self.sample_rate
-                samples = frame.to_ndarray()  # (channels, samples), or (1, samples * channels) where interleaved
+                try:
+                    samples = frame.to_ndarray()  # (channels, samples), or (1, samples * channels) where interleaved
+                except ValueError as error:
+                    raise EdgeL3Error(f"has samples of a kind that PyAV does not give ({error})") from error
                 yield frame.time, samples.T if frame.format.is_planar else samples.reshape(frame.samples, -1)
 
     def _duration(self) -> float | None:
