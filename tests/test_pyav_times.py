@@ -178,3 +178,22 @@ def test_samples_that_pyav_does_not_give():
 
     with pytest.raises(EdgeL3Error, match=r"has samples of a kind that PyAV does not give .*'s64'"):
         list(reader([Packet(Wide(0.0))]).blocks(1))
+
+
+@pytest.mark.parametrize("channels", [7, 8, 9])
+def test_channels_of_which_pyav_would_read_beyond_the_last(channels):
+    planes = np.ones((channels, LENGTH), np.float32)
+    found = list(reader([Packet(Frame(0.0)), Packet(Frame(0.1, planes)), Packet(Frame(0.2))]).blocks(1))
+    shapes = [block.shape for block in found]
+    assert shapes == ([(100, 2), (100, 7), (100, 2)] if channels == 7 else [(100, 2), (100, 1), (100, 2)])
+
+
+@pytest.mark.parametrize("error", [IndexError("list index out of range"), av.error.InvalidDataError(1, "Invalid data")])
+def test_packets_that_cannot_be_read_end_what_is_known(error):
+    def packets():
+        yield Packet(Frame(0.0))
+        raise error
+
+    source = reader(packets())
+    assert [block.shape for block in source.blocks(1)] == [(100, 2)]
+    assert source.left_out.startswith("what follows 0.10 s cannot be read (")

@@ -17,7 +17,7 @@ _ESTIMATING = frozenset(("aac", "ac3", "amr", "amrnb", "amrwb", "dts", "eac3", "
 _MAX_BLOCK = 2**20  # samples of all channels
 _MAX_HOLE = 600.0  # seconds; a larger jump of the times, in a file without a duration, is an error of its own
 _JITTER = 0.005  # seconds by which times are rounded
-_PLANES = 8  # FFmpeg's AV_NUM_DATA_POINTERS
+_PLANES = 7  # one fewer than FFmpeg's AV_NUM_DATA_POINTERS: PyAV goes on to the first that is empty
 
 
 def has_av() -> bool:
@@ -116,9 +116,13 @@ class AvReader:
         while True:
             try:
                 packet = next(packets)
-                frames = packet.decode()
-            except StopIteration:
+            except (StopIteration, av.error.EOFError):
                 return
+            except (av.error.FFmpegError, IndexError) as error:  # the latter of a stream that was not announced
+                self.left_out = f"what follows {done:.2f} s cannot be read ({getattr(error, 'strerror', error)})"
+                return
+            try:
+                frames = packet.decode()
             except av.error.EOFError:
                 return
             except av.error.FFmpegError:
