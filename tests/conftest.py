@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -144,3 +145,29 @@ def mirror(published, variant, monkeypatch, tmp_path) -> Path:
     monkeypatch.setenv("EDGEL3_ONNX_MIRROR", str(tmp_path))
     (tmp_path / variant.file).write_bytes(published)
     return tmp_path
+
+
+@pytest.fixture
+def fed(tmp_path):
+    """A function that gives samples (N, C) and findings of bytes on a pipe, at 8 kHz; all must have been taken."""
+    import numpy as np
+
+    from edgel3_onnx.recordings.pipe import open_pipe
+    from edgel3_onnx.recordings.pipe_reader import PipeReader
+
+    def feed(content, raw=None, reader=PipeReader):
+        (tmp_path / "stdin").write_bytes(content)
+        descriptor = os.open(tmp_path / "stdin", os.O_RDONLY)
+        try:
+            audio = open_pipe(reader(descriptor), raw)
+            blocks = list(audio.blocks())
+            assert os.lseek(descriptor, 0, os.SEEK_CUR) == len(content)  # so that who writes can end
+        finally:
+            for thread in threading.enumerate():
+                if thread.name == "edgel3-onnx-pipe":  # it takes all, whatever the decoder does
+                    thread.join(10)
+            os.close(descriptor)
+        assert audio.sample_rate == 8000
+        return np.concatenate(blocks) if blocks else np.zeros((0, 1)), audio.findings()
+
+    return feed

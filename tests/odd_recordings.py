@@ -154,6 +154,16 @@ def encoded(audio: np.ndarray, sr: int, format: str, subtype: str | None = None)
     return buffer.getvalue()
 
 
+def ogg_pages(data: bytes) -> list[bytes]:
+    """The pages of a whole Ogg file."""
+    pages = []
+    while data:
+        length = 27 + data[26] + sum(data[27 : 27 + data[26]])
+        pages.append(data[:length])
+        data = data[length:]
+    return pages
+
+
 def encoded_with_av(
     path: Path, audio: np.ndarray, sr: int, codec: str, format: str | None = None, title: str = "", **options: str
 ) -> None:

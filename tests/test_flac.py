@@ -173,6 +173,16 @@ def test_a_recording_of_another_kind_that_is_joined_is_left_out(recording, tmp_p
     assert "1.00 s joined to it at 8000 Hz, 2 channels" in findings.warnings[0]
 
 
+def test_a_joined_recording_of_a_damaged_header_is_told(recording, tmp_path):
+    data, audio, _ = recording
+    path = tmp_path / "a.flac"
+    path.write_bytes(data + data[:42] + b"\xff" + data[43:])
+    found, _, findings = odd.read(path)
+    np.testing.assert_array_equal(found, audio)
+    assert not findings.complete
+    assert "another recording joined to it, whose header is damaged" in findings.warnings[0]
+
+
 def test_half_a_frame_is_none(recording, tmp_path):
     data, audio, offsets = recording
     path = tmp_path / "a.flac"

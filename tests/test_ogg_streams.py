@@ -40,12 +40,7 @@ def page(packets, flags=0, position=0, number=0, serial=99, lacing=None):
 @pytest.fixture(scope="module", params=["VORBIS", "OPUS"])
 def pages(request):
     """Pages of about a second each."""
-    data = odd.encoded(odd.signal(SR, 6.0), SR, "OGG", request.param)
-    found = []
-    while data:
-        length = 27 + data[26] + sum(data[27 : 27 + data[26]])
-        found.append(data[:length])
-        data = data[length:]
+    found = odd.ogg_pages(odd.encoded(odd.signal(SR, 6.0), SR, "OGG", request.param))
     assert len(found) >= 6
     return found
 

@@ -2,7 +2,6 @@
 
 import os
 import struct
-import threading
 import zlib
 
 import numpy as np
@@ -11,33 +10,10 @@ import pytest
 import odd_recordings as odd
 from edgel3_onnx import EdgeL3Error
 from edgel3_onnx.recordings import pyav, sndfile
-from edgel3_onnx.recordings.pipe import open_pipe
 from edgel3_onnx.recordings.pipe_reader import PipeReader
 from test_ogg_streams import FIRST, page
 
 SR = 8000
-
-
-@pytest.fixture
-def fed(tmp_path):
-    """A function that gives the samples (N, C) of bytes, and their findings; all of them must have been taken."""
-
-    def feed(content, reader=PipeReader):
-        (tmp_path / "stdin").write_bytes(content)
-        descriptor = os.open(tmp_path / "stdin", os.O_RDONLY)
-        try:
-            audio = open_pipe(reader(descriptor))
-            blocks = list(audio.blocks())
-            assert os.lseek(descriptor, 0, os.SEEK_CUR) == len(content)  # so that who writes can end
-        finally:
-            for thread in threading.enumerate():
-                if thread.name == "edgel3-onnx-pipe":  # it takes all, whatever the decoder does
-                    thread.join(10)
-            os.close(descriptor)
-        assert audio.sample_rate == SR
-        return np.concatenate(blocks) if blocks else np.zeros((0, 1)), audio.findings()
-
-    return feed
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +169,7 @@ def test_a_pipe_that_breaks_is_an_error(fed, mp3):
             return data
 
     with pytest.raises(EdgeL3Error, match=r"^standard input cannot be read \(Input/output error\)$"):
-        fed(mp3[0], Breaking)
+        fed(mp3[0], reader=Breaking)
 
 
 def test_reading_that_fails(tmp_path):

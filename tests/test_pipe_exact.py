@@ -1,6 +1,5 @@
 """WAV and raw PCM from a pipe, byte by byte: what is taken for samples, and exactly what is said of it."""
 
-import os
 import struct
 
 import numpy as np
@@ -8,7 +7,6 @@ import pytest
 
 from edgel3_onnx import EdgeL3Error
 from edgel3_onnx.recordings.linear import Linear
-from edgel3_onnx.recordings.pipe import open_pipe
 from edgel3_onnx.recordings.pipe_reader import PipeReader
 
 RATE = 8000
@@ -32,25 +30,6 @@ def wav(*chunks, magic=b"RIFF"):
 
 def data(samples=AUDIO, said=None):
     return chunk(b"data", samples.tobytes(), said)
-
-
-@pytest.fixture
-def fed(tmp_path):
-    """A function that gives the samples (N, C) of bytes, and their findings; all of them must have been taken."""
-
-    def feed(content, raw=None):
-        (tmp_path / "stdin").write_bytes(content)
-        descriptor = os.open(tmp_path / "stdin", os.O_RDONLY)
-        try:
-            audio = open_pipe(PipeReader(descriptor), raw)
-            blocks = list(audio.blocks())
-            assert os.lseek(descriptor, 0, os.SEEK_CUR) == len(content)  # so that who writes can end
-        finally:
-            os.close(descriptor)
-        assert audio.sample_rate == RATE
-        return np.concatenate(blocks) if blocks else np.zeros((0, 1)), audio.findings()
-
-    return feed
 
 
 @pytest.mark.parametrize(

@@ -347,12 +347,7 @@ OGG = {"VORBIS": (SR, 10, 0.064, 1e-6), "OPUS": (48000, 13, 0.08, 0.05)}  # posi
 def ogg(request):
     """The pages of a file, at what second each ends, its samples, and how long after a hole these are right again."""
     clock, least, settles, tolerance = OGG[request.param]
-    data = odd.encoded(odd.signal(SR, 12.3), SR, "OGG", request.param)
-    pages = []
-    while data:
-        length = 27 + data[26] + sum(data[27 : 27 + data[26]])
-        pages.append(data[:length])
-        data = data[length:]
+    pages = odd.ogg_pages(odd.encoded(odd.signal(SR, 12.3), SR, "OGG", request.param))
     assert len(pages) >= least
     skip = int.from_bytes(pages[0][38:40], "little") if request.param == "OPUS" else 0
     ends = [max(int.from_bytes(page[6:14], "little") - skip, 0) / clock for page in pages]

@@ -88,6 +88,8 @@ def walk(file: BinaryIO, start: int, size: int) -> Walk | None:
     for begin, stop in pairwise([*begins, size]):
         info = _read_info(file, begin, stop)
         if info is None:
+            found.is_cut = True
+            found.left_out.append("another recording joined to it, whose header is damaged")
             continue
         if (info.rate, info.channels) != (first.rate, first.channels):
             seconds = info.total / max(info.rate, 1)
